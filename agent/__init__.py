@@ -1,0 +1,1 @@
+"""The LVLM policy, its adapters, and the updates."""

@@ -1,0 +1,71 @@
+"""Episodes -> samples -> aligned numbers: the one place where tokens, masks and log-probs meet.
+
+A closed answer is one decision, whatever its tokens: its log-prob is the sum over its path in the tree. An open answer
+is one decision per token.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from envs.types import Action, Episode, Observation, StopReason
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """An answer to be scored: `choices` None means open mode. `logprobs` are those of its sampling, nats, `[T]`."""
+
+    observation: Observation
+    choices: tuple[str, ...] | None
+    tokens: np.ndarray
+    logprobs: np.ndarray
+
+
+@dataclass(frozen=True, slots=True)
+class Scores:
+    """What the policy thinks of samples now.
+
+    Attributes:
+        logprobs: float32 `[B, T]` nats; closed answers fill column 0.
+        mask: float32 `[B, T]`, 1 where a decision was made.
+        entropy: float32 `[B]` nats per decision.
+        table: for all-closed batches, float32 `[B, C]` log-probs of every allowed answer (-inf beyond a set's size).
+    """
+
+    logprobs: torch.Tensor
+    mask: torch.Tensor
+    entropy: torch.Tensor
+    table: torch.Tensor | None
+
+    @property
+    def sums(self) -> torch.Tensor:
+        """Log-prob of each whole answer, `[B]`."""
+        return (self.logprobs * self.mask).sum(1)
+
+
+def sample_of(observation: Observation, choices: tuple[str, ...] | None, action: Action) -> Sample:
+    """The sample that scores `action` as the answer to `observation`."""
+    return Sample(observation, choices, action.tokens, action.logprobs)
+
+
+def samples_of(episodes: Sequence[Episode]) -> list[Sample]:
+    """Every step of every sound episode, in order. Nothing is learned from a broken one."""
+    return [
+        sample_of(step.observation, step.choices, step.action)
+        for episode in episodes
+        if episode.stop is not StopReason.ENV_ERROR
+        for step in episode.steps
+    ]
+
+
+def sampled_logprobs(samples: Sequence[Sample], mask: torch.Tensor) -> torch.Tensor:
+    """Log-probs under the sampling policy, float32 `[B, T]`, aligned with `Scores.logprobs`."""
+    old = torch.zeros_like(mask)
+    for i, sample in enumerate(samples):
+        if sample.choices is not None:
+            old[i, 0] = float(sample.logprobs.sum())
+        else:
+            old[i, : len(sample.tokens)] = torch.from_numpy(sample.logprobs)
+    return old

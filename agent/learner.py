@@ -1,0 +1,138 @@
+"""What all updates share: settings of the rounds, and one optimizer step within the token budget."""
+
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from typing import Protocol
+
+import numpy as np
+import torch
+from pydantic import Field
+
+from agent.batch import Sample
+from agent.policy import Policy
+from agent.rehearsal import Rehearsal, kl_from_champion
+from agent.report import UpdateReport
+from envs.component import Settings
+from envs.types import Episode
+
+Metrics = dict[str, float]
+Rounds = Iterator[Sequence[Episode]]
+"""Each `next` plays a fresh round with the candidate as it is now: on-policy data."""
+
+
+class UpdateSettings(Settings):
+    """Settings every update has.
+
+    Attributes:
+        rounds: how often fresh episodes are collected within a cycle.
+        groups, group_size: episodes of a round; those of a group start from the same state.
+        epochs: passes over a round.
+        minibatch: decisions (or pairs) per optimizer step.
+        rehearsal_weight: of KL(champion || candidate) on remembered observations, in the loss.
+        rehearsal_batch: remembered decisions per optimizer step.
+    """
+
+    rounds: int = Field(8, ge=1)
+    groups: int = Field(16, ge=1)
+    group_size: int = Field(8, ge=2, le=64)
+    epochs: int = Field(1, ge=1)
+    minibatch: int = Field(256, ge=1)
+    learning_rate: float = Field(3e-3, gt=0)
+    max_grad_norm: float = Field(1.0, gt=0)
+    rehearsal_weight: float = Field(1.0, ge=0)
+    rehearsal_batch: int = Field(128, ge=1)
+
+
+class Update(Protocol):
+    """A way to make the candidate better: one file under `agent/updates/`."""
+
+    settings: UpdateSettings
+
+    def steps(
+        self, policy: Policy, rounds: Rounds, rehearsal: Rehearsal, rng: np.random.Generator
+    ) -> Generator[Metrics, None, UpdateReport]:
+        """Change the candidate's weights; yield after each optimizer step; return what was done."""
+        ...
+
+
+class NotFinite(ArithmeticError):
+    """A loss or gradient was NaN or infinite: the weights were left as they were."""
+
+
+class Learner:
+    """One optimizer over the candidate's weights, and a tally of what it did."""
+
+    def __init__(self, algorithm: str, policy: Policy, rehearsal: Rehearsal, settings: UpdateSettings) -> None:
+        self.algorithm = algorithm
+        self.policy = policy
+        self.rehearsal = rehearsal
+        self.settings = settings
+        self.optimizer = torch.optim.AdamW(policy.parameters(), lr=settings.learning_rate, weight_decay=0.0)
+        self.history: list[Metrics] = []
+        self.new = 0
+        self.skipped = ""
+
+    def step(
+        self,
+        items: Sequence[int],
+        loss: Callable[[Sequence[int]], tuple[torch.Tensor, Mapping[str, torch.Tensor]]],
+        rng: np.random.Generator,
+    ) -> Metrics:
+        """One optimizer step on the mean of `loss` over `items`, plus rehearsal.
+
+        Args:
+            items: numbers the loss understands; they are cut into pieces that fit one forward pass each.
+            loss: gives the mean loss over some items, and metrics to be averaged.
+
+        Raises:
+            NotFinite: loss or gradient is not a finite number.
+        """
+        self.optimizer.zero_grad(set_to_none=True)
+        totals: Metrics = {}
+        for piece in pieces(items, self.policy.samples_per_forward):
+            value, metrics = loss(piece)
+            share = len(piece) / len(items)
+            (value * share).backward()
+            for name, number in {"loss": value, **metrics}.items():
+                totals[name] = totals.get(name, 0.0) + share * float(number)
+        if self.rehearsal.samples and self.settings.rehearsal_weight > 0:
+            totals["rehearsal_kl"] = self._rehearse(rng)
+        norm = torch.nn.utils.clip_grad_norm_(self.policy.parameters(), self.settings.max_grad_norm)
+        totals["grad_norm"] = float(norm)
+        if not all(map(np.isfinite, totals.values())):
+            raise NotFinite(f"{self.algorithm}: not finite: {totals}")
+        self.optimizer.step()
+        self.new += len(items)
+        self.history.append(totals)
+        return totals
+
+    def _rehearse(self, rng: np.random.Generator) -> float:
+        numbers = self.rehearsal.draw(self.settings.rehearsal_batch, rng)
+        total = 0.0
+        for piece in pieces(numbers.tolist(), self.policy.samples_per_forward):
+            kl = self.rehearsal.loss(self.policy, piece) * (len(piece) / len(numbers))
+            (self.settings.rehearsal_weight * kl).backward()
+            total += float(kl)
+        return total
+
+    def report(self, last: Sequence[Sample]) -> UpdateReport:
+        """Close the books. `last` are samples of the trained task on which KL from the champion is measured."""
+        names = sorted({name for metrics in self.history for name in metrics})
+        means = {n: float(np.mean([m[n] for m in self.history if n in m])) for n in names}
+        return UpdateReport(
+            self.algorithm, len(self.history), self.new, self.rehearsal.used,
+            kl_from_champion(self.policy, last[:512]), self.rehearsal.measure(self.policy), self.skipped, means,
+        )  # fmt: skip
+
+
+def pieces(items: Sequence[int], size: int) -> Iterator[Sequence[int]]:
+    """Cut into equal pieces of at most `size`."""
+    count = -(-len(items) // size)
+    for i in range(count):
+        yield items[i * len(items) // count : (i + 1) * len(items) // count]
+
+
+def minibatches(count: int, size: int, epochs: int, rng: np.random.Generator) -> Iterator[list[int]]:
+    """Numbers 0..count-1 in fresh random order each epoch, in equal batches of at most `size`."""
+    for _ in range(epochs):
+        order = rng.permutation(count).tolist()
+        yield from (list(piece) for piece in pieces(order, size))

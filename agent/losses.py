@@ -1,0 +1,62 @@
+"""The objectives: pure tensor functions, each with its paper at the formula. Log-probs are in nats."""
+
+import torch
+from torch import Tensor
+from torch.nn.functional import logsigmoid
+
+
+def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
+    """Mean over the places where `mask` is 1."""
+    return (values * mask).sum() / mask.sum().clamp(min=1)
+
+
+def clipped_surrogate(
+    logprobs: Tensor, old: Tensor, advantages: Tensor, mask: Tensor, clip_low: float, clip_high: float
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """PPO's clipped objective (arXiv 1707.06347), with its own upper bound (clip-higher, arXiv 2503.14476).
+
+    Every decision counts the same, whatever the length of its answer (no per-sequence division, arXiv 2503.20783).
+
+    Args:
+        logprobs: `[B, T]` now; old: `[B, T]` at sampling; advantages: `[B]`; mask: `[B, T]`.
+
+    Returns:
+        The loss, and `approx_kl` (old against now, the k3 estimator), `clipfrac`, and the largest `ratio`.
+    """
+    logratio = (logprobs - old) * mask
+    ratio = logratio.exp()
+    gain = advantages[:, None]
+    surrogate = torch.minimum(ratio * gain, ratio.clamp(1 - clip_low, 1 + clip_high) * gain)
+    with torch.no_grad():
+        outside = ((ratio < 1 - clip_low) | (ratio > 1 + clip_high)).float()
+        metrics = {
+            "approx_kl": masked_mean(ratio - 1 - logratio, mask),
+            "clipfrac": masked_mean(outside, mask),
+            "ratio_max": ratio.max(),
+        }
+    return -masked_mean(surrogate, mask), metrics
+
+
+def dpo_sigmoid(
+    chosen: Tensor, rejected: Tensor, reference_chosen: Tensor, reference_rejected: Tensor, beta: float
+) -> tuple[Tensor, Tensor]:
+    """Direct preference optimisation (arXiv 2305.18290, eq. 7): `-log sigmoid(beta * margin)`.
+
+    Args:
+        chosen, rejected: `[B]` log-probs of whole answers now; the references under the reference policy.
+
+    Returns:
+        The mean loss, and the margins `[B]` in nats (before beta).
+    """
+    margin = (chosen - reference_chosen) - (rejected - reference_rejected)
+    return -logsigmoid(beta * margin).mean(), margin
+
+
+def table_kl(reference: Tensor, now: Tensor) -> Tensor:
+    """Exact KL(reference || now) over closed sets, `[B]` nats.
+
+    Args:
+        reference, now: `[B, C]` log-probs, -inf where a set has fewer answers.
+    """
+    gap = torch.where(reference.isinf(), torch.zeros_like(reference), reference - now)
+    return (reference.exp() * gap).sum(1)

@@ -1,0 +1,155 @@
+"""LoRA adapters on the language tower: champion and candidate side by side, saved as standard PEFT folders."""
+
+import hashlib
+import json
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+from peft import LoraConfig, PeftModel, get_peft_model
+from peft.utils.save_and_load import get_peft_model_state_dict, set_peft_model_state_dict
+from pydantic import Field
+
+from agent.lvlm.checkpoint import Checkpoint
+from envs.component import Settings, UserError
+
+CHAMPION, CANDIDATE, BASE = "champion", "candidate", "base"
+IDENTITY_FILE = "holdtrue.json"
+
+
+class LoraSettings(Settings):
+    """Shape of the adapters. `modules` are the linear layers of the language tower that get one."""
+
+    rank: int = Field(16, ge=1, le=512)
+    alpha: float = Field(32.0, gt=0)
+    modules: tuple[str, ...] = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+
+
+class Adapters:
+    """The adapters of one base model. Both have one shape; `base` means adapters off.
+
+    Dropout is 0, so that the first importance ratio of an update is 1.
+    """
+
+    def __init__(self, checkpoint: Checkpoint, settings: LoraSettings, seed: int) -> None:
+        self.identity = checkpoint.identity
+        bare = "|".join(map(re.escape, settings.modules))
+        config = LoraConfig(
+            r=settings.rank,
+            lora_alpha=settings.alpha,
+            lora_dropout=0.0,
+            bias="none",
+            target_modules=rf"model\.{checkpoint.tower}\..*\.({bare})",  # a full match: never the vision tower
+        )
+        state = torch.random.get_rng_state()
+        torch.manual_seed(seed)
+        self.peft: PeftModel = get_peft_model(checkpoint.model, config, adapter_name=CHAMPION)
+        self.peft.add_adapter(CANDIDATE, config)
+        torch.random.set_rng_state(state)
+        self.modules = sorted(
+            n for n, m in checkpoint.model.named_modules() if hasattr(m, "lora_A") and CHAMPION in m.lora_A
+        )
+        if not self.modules:
+            raise UserError(f"lora.modules {list(settings.modules)}: the language tower has no such layers.")
+        self._tensors = {name: self._find(name) for name in (CHAMPION, CANDIDATE)}
+        self.active = CHAMPION
+        self.copy(CHAMPION, CANDIDATE)
+        self.use(CHAMPION)
+
+    def _find(self, adapter: str) -> dict[str, torch.nn.Parameter]:
+        mark = f".{adapter}."
+        return {n.replace(mark, "."): p for n, p in self.peft.named_parameters() if mark in n and "lora_" in n}
+
+    def tensors(self, adapter: str) -> dict[str, torch.nn.Parameter]:
+        """The adapter's weights by layer name."""
+        return self._tensors[adapter]
+
+    def use(self, adapter: str) -> None:
+        """Let this adapter speak; only an active candidate takes gradients."""
+        if adapter == BASE:
+            self.peft.base_model.disable_adapter_layers()
+        else:
+            if self.active == BASE:
+                self.peft.base_model.enable_adapter_layers()
+            self.peft.set_adapter(adapter)
+        self.active = adapter
+        for name, tensors in self._tensors.items():
+            for parameter in tensors.values():
+                parameter.requires_grad_(name == CANDIDATE == adapter)
+
+    @contextmanager
+    def using(self, adapter: str) -> Iterator[None]:
+        """For the length of a block, another adapter speaks."""
+        before = self.active
+        if before != adapter:
+            self.use(adapter)
+        try:
+            yield
+        finally:
+            if before != adapter:
+                self.use(before)
+
+    @torch.no_grad()
+    def copy(self, source: str, target: str) -> None:
+        """Overwrite one adapter with another."""
+        for name, parameter in self._tensors[target].items():
+            parameter.copy_(self._tensors[source][name])
+
+    def version(self, adapter: str) -> str:
+        """16 hex digits that name these very weights; `base` for adapters off."""
+        if adapter == BASE:
+            return BASE
+        digest = hashlib.blake2b(digest_size=8)
+        for _, parameter in sorted(self._tensors[adapter].items()):
+            digest.update(parameter.detach().cpu().contiguous().numpy().tobytes())
+        return digest.hexdigest()
+
+    def save(self, adapter: str, folder: Path) -> None:
+        """Write a standard PEFT folder, whole or not at all."""
+        aside = folder.with_name(folder.name + ".tmp")
+        shutil.rmtree(aside, ignore_errors=True)
+        self.peft.save_pretrained(str(aside), selected_adapters=[adapter], save_embedding_layers=False)
+        for file in (aside / adapter).iterdir():
+            file.rename(aside / file.name)
+        (aside / adapter).rmdir()
+        (aside / IDENTITY_FILE).write_text(json.dumps({"base": self.identity, "version": self.version(adapter)}))
+        for file in aside.iterdir():
+            with file.open("rb") as handle:
+                os.fsync(handle.fileno())
+        if folder.exists():
+            shutil.rmtree(folder)
+        aside.rename(folder)
+        parent = os.open(folder.parent, os.O_RDONLY)
+        os.fsync(parent)
+        os.close(parent)
+
+    def load(self, folder: Path, adapter: str) -> None:
+        """Read an adapter that `save` wrote.
+
+        Raises:
+            UserError: it is not there, belongs to another base, or has another shape.
+        """
+        from safetensors.torch import load_file
+
+        try:
+            about = json.loads((folder / IDENTITY_FILE).read_text())
+            tensors = load_file(folder / "adapter_model.safetensors")
+        except (OSError, ValueError) as error:
+            raise UserError(f"adapter {folder} does not load: {error}") from error
+        if about["base"] != self.identity:
+            raise UserError(
+                f"adapter {folder} was trained on another base model ({about['base'][:8]}, this is {self.identity[:8]})."
+            )
+        expected = get_peft_model_state_dict(self.peft, adapter_name=adapter, save_embedding_layers=False)
+        wrong = set(expected) ^ set(tensors) or {k for k in expected if expected[k].shape != tensors[k].shape}
+        if wrong:
+            raise UserError(
+                f"adapter {folder} has another shape ({sorted(wrong)[0]}): lora.rank or lora.modules differ."
+            )
+        set_peft_model_state_dict(self.peft, tensors, adapter_name=adapter)
+        if self.version(adapter) != about["version"]:
+            raise UserError(f"adapter {folder} is damaged: its weights are not those that were saved.")

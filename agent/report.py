@@ -1,0 +1,28 @@
+"""What an update says of itself."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True)
+class UpdateReport:
+    """The result of one update.
+
+    Attributes:
+        optimizer_steps: how often weights changed.
+        samples_new: decisions learned from that this cycle collected.
+        samples_rehearsed: remembered decisions rehearsed, counted with repeats.
+        kl_new: KL(champion || candidate) in nats per decision, on observations of the trained task; None if unknown.
+        kl_old_tasks: the same on remembered observations of old tasks; None without rehearsal.
+        skipped: why nothing (more) was learned, or an empty string.
+        metrics: means over the update, by the names each update explains.
+    """
+
+    algorithm: str
+    optimizer_steps: int
+    samples_new: int
+    samples_rehearsed: int
+    kl_new: float | None
+    kl_old_tasks: float | None
+    skipped: str = ""
+    metrics: Mapping[str, float] = field(default_factory=dict)

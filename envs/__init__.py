@@ -1,0 +1,1 @@
+"""Worlds, and the nouns every layer speaks."""

@@ -1,0 +1,1 @@
+"""When a cycle runs, and whether its result is kept."""

@@ -1,0 +1,110 @@
+"""The loop's state in the run's database: what was committed is all there is.
+
+The commit point of a cycle is one SQLite transaction. Adapter files are staged and fsynced before it; MLflow is fed
+after it, from the outbox. A kill before the commit repeats the cycle with the same ids; a kill after it repeats nothing.
+Random numbers derive from (seed, cycle, use) and optimizers live for one cycle, so neither has state to keep.
+"""
+
+import json
+import platform
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import Any
+
+from envs.component import UserError
+from memory.database import Database
+
+TABLES = """
+CREATE TABLE IF NOT EXISTS loop_facts (name TEXT PRIMARY KEY, value TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS loop_cycles (
+    cycle INTEGER PRIMARY KEY, report TEXT NOT NULL, outcomes TEXT NOT NULL, champion TEXT NOT NULL
+);
+CREATE TABLE IF NOT EXISTS loop_outbox (cycle INTEGER PRIMARY KEY, record TEXT NOT NULL, sent INTEGER NOT NULL DEFAULT 0);
+"""
+LIBRARIES = ("torch", "transformers", "peft", "gymnasium", "minigrid", "faiss-cpu", "numpy")
+
+
+@dataclass(frozen=True, slots=True)
+class Committed:
+    """A committed cycle. `champion` is the folder of the adapter that holds after it, empty for the untouched base."""
+
+    cycle: int
+    report: dict[str, Any]
+    outcomes: dict[str, Any]
+    champion: str
+
+
+class Ledger:
+    """The committed cycles of a run. Cycle 0 is the examination before any training."""
+
+    def __init__(self, database: Database) -> None:
+        self.database = database
+        with database.transaction() as connection:
+            for statement in filter(str.strip, TABLES.split(";")):
+                connection.execute(statement)
+
+    def bind(self, facts: dict[str, Any]) -> None:
+        """Remember what the run was started with, or compare with what it was started with.
+
+        Raises:
+            UserError: a fact that decides results has changed since the run began.
+        """
+        with self.database.transaction() as connection:
+            known = {name: json.loads(value) for name, value in connection.execute("SELECT name, value FROM loop_facts")}
+            changed = [name for name, value in facts.items() if name in known and known[name] != value]
+            if changed:
+                name = changed[0]
+                raise UserError(
+                    f"{name} has changed since this run began:\n  {difference(known[name], facts[name])}\n"
+                    "Resume with what it began with, or start a new run in another --dir."
+                )
+            rows = [(name, json.dumps(value)) for name, value in facts.items()]
+            connection.executemany("INSERT OR IGNORE INTO loop_facts VALUES (?, ?)", rows)
+
+    def cycles(self) -> list[Committed]:
+        """All committed cycles in order."""
+        rows = self.database.connection.execute(
+            "SELECT cycle, report, outcomes, champion FROM loop_cycles ORDER BY cycle"
+        )
+        return [Committed(c, json.loads(r), json.loads(o), champion) for c, r, o, champion in rows]
+
+    def commit(self, entry: Committed, record: dict[str, Any]) -> None:
+        """Write a cycle and its outbox record; to be called inside the cycle's transaction."""
+        with self.database.transaction() as connection:
+            row = (entry.cycle, json.dumps(entry.report), json.dumps(entry.outcomes), entry.champion)
+            connection.execute("INSERT INTO loop_cycles VALUES (?, ?, ?, ?)", row)
+            connection.execute("INSERT INTO loop_outbox (cycle, record) VALUES (?, ?)", (entry.cycle, json.dumps(record)))
+
+    def unsent(self) -> Iterator[dict[str, Any]]:
+        """Outbox records MLflow has not confirmed, in order."""
+        rows = self.database.connection.execute("SELECT record FROM loop_outbox WHERE sent = 0 ORDER BY cycle").fetchall()
+        return (json.loads(record) for (record,) in rows)
+
+    def mark_sent(self, cycle: int) -> None:
+        """MLflow has this cycle."""
+        with self.database.transaction() as connection:
+            connection.execute("UPDATE loop_outbox SET sent = 1 WHERE cycle = ?", (cycle,))
+
+
+def environment(threads: int, token_budget: int) -> dict[str, Any]:
+    """What must be the same for bits to repeat: versions, threads, token budget."""
+    return {
+        "python": platform.python_version(),
+        "libraries": {name: version(name) for name in LIBRARIES},
+        "threads": threads,
+        "token_budget": token_budget,
+    }
+
+
+def difference(old: Any, new: Any, at: str = "") -> str:
+    """The first place at which two JSON values differ, in words."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        for key in sorted({*old, *new}):
+            if old.get(key) != new.get(key):
+                return difference(old.get(key), new.get(key), f"{at}.{key}" if at else key)
+    if isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
+        for i, (a, b) in enumerate(zip(old, new, strict=True)):
+            if a != b:
+                return difference(a, b, f"{at}.{i}")
+    return f"{at or 'value'}: was {old!r}, is {new!r}"

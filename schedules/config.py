@@ -1,0 +1,178 @@
+"""A stream's settings: the YAML file as a validated model, and errors a person can act on."""
+
+import difflib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Self
+
+import yaml
+from pydantic import BaseModel, Field, ValidationError, model_validator
+
+from agent.learner import Update, UpdateSettings
+from agent.lvlm.adapters import LoraSettings
+from agent.lvlm.checkpoint import ModelSettings
+from envs.component import Settings, UserError, load
+from envs.multimodal import WorldSettings
+from schedules.gate import GateSettings
+
+BUNDLED = Path(__file__).parent / "streams"
+
+
+class RegimeSettings(Settings):
+    """A task in one state of drift.
+
+    Attributes:
+        world: the world, its drift and its success rule.
+        known: the pilot can do it already: it is lived in before the first cycle, so that memory can guard it.
+        replaces: the regime whose world is gone once this one begins. Without it, the drift adds a regime.
+    """
+
+    world: WorldSettings
+    known: bool = False
+    replaces: str | None = None
+
+
+class CyclePlan(Settings):
+    """A planned cycle: which regime it trains, and how. `update` names a component of `agent/updates`."""
+
+    task: str
+    update: dict[str, Any]
+
+    def build(self) -> Update:
+        return load("agent.updates", self.update, "update").build()  # type: ignore[no-any-return]
+
+
+class ExamSettings(Settings):
+    """How many held-out seeds each regime is examined on."""
+
+    episodes: int = Field(128, ge=8, le=100_000)
+
+
+class MemoryPlan(Settings):
+    """What is remembered and rehearsed.
+
+    Attributes:
+        on: without it nothing is recalled or rehearsed (episodes are still kept).
+        capacity: most episodes kept.
+        lived: episodes of each known regime lived in before the first cycle.
+        rehearsal_steps: remembered decisions the champion is asked about, each cycle.
+    """
+
+    on: bool = True
+    capacity: int = Field(20_000, ge=16)
+    lived: int = Field(256, ge=0)
+    rehearsal_steps: int = Field(1024, ge=1)
+    retention: dict[str, Any] = Field(default_factory=lambda: {"type": "balanced"})
+    recall: dict[str, Any] = Field(default_factory=lambda: {"type": "mixture"})
+
+
+class StreamSettings(Settings):
+    """Everything a run is made of."""
+
+    stream: str = Field(pattern=r"^[A-Za-z0-9_.-]+$")
+    about: str = ""
+    seed: int = Field(0, ge=0)
+    width: int = Field(128, ge=1, le=4096)
+    model: ModelSettings = ModelSettings()
+    lora: LoraSettings = LoraSettings()
+    regimes: dict[str, RegimeSettings]
+    cycles: list[CyclePlan]
+    exam: ExamSettings = ExamSettings()
+    gate: GateSettings = GateSettings()
+    memory: MemoryPlan = MemoryPlan()
+
+    @model_validator(mode="after")
+    def names_exist(self) -> Self:
+        for i, plan in enumerate(self.cycles):
+            if plan.task not in self.regimes:
+                raise ValueError(f"cycles[{i}].task is '{plan.task}': {guess(plan.task, self.regimes)}")
+            load("agent.updates", plan.update, "update")
+        for name, regime in self.regimes.items():
+            if regime.replaces is not None and regime.replaces not in self.regimes:
+                raise ValueError(f"regimes.{name}.replaces is '{regime.replaces}': {guess(regime.replaces, self.regimes)}")
+        if not self.cycles:
+            raise ValueError("cycles is empty: a run needs at least one cycle, for example {task: NAME, update: {type: grpo}}")
+        return self
+
+
+def update_settings(plan: CyclePlan) -> UpdateSettings:
+    """The validated settings of a plan's update."""
+    return plan.build().settings
+
+
+def load_stream(name: str, overrides: Sequence[str] = ()) -> StreamSettings:
+    """Read a bundled stream by name or a YAML file by path, with `key.path=value` overrides.
+
+    Raises:
+        UserError: it is missing, is not YAML, or a setting is unknown or out of range.
+    """
+    path = find_stream(name)
+    try:
+        raw = yaml.safe_load(path.read_text())
+    except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: not readable as YAML: {error}") from error
+    if not isinstance(raw, dict):
+        raise UserError(f"{path}: a stream is a mapping with 'stream', 'regimes' and 'cycles'.")
+    for override in overrides:
+        apply_override(raw, override)
+    try:
+        return StreamSettings.model_validate(raw)
+    except ValidationError as error:
+        raise UserError("\n".join([f"{path}:", *explain(error)])) from error
+
+
+def find_stream(name: str) -> Path:
+    """The file a stream's name or path means."""
+    path = Path(name) if name.endswith((".yaml", ".yml")) else BUNDLED / f"{name}.yaml"
+    if not path.is_file():
+        bundled = sorted(p.stem for p in BUNDLED.glob("*.yaml"))
+        raise UserError(f"no stream '{name}': {guess(name, bundled)} Or give the path of a YAML file.")
+    return path
+
+
+def apply_override(raw: dict[str, Any], override: str) -> None:
+    """Set `a.b.0.c=value` in place; the value is read as YAML."""
+    key, equals, value = override.partition("=")
+    if not equals:
+        raise UserError(f"--set {override}: write key=value, for example --set exam.episodes=64")
+    *parents, last = key.split(".")
+    place: Any = raw
+    try:
+        for part in parents:
+            place = place[int(part)] if isinstance(place, list) else place.setdefault(part, {})
+        place[int(last) if isinstance(place, list) else last] = yaml.safe_load(value)
+    except (ValueError, IndexError, TypeError, AttributeError) as error:
+        raise UserError(f"--set {override}: there is no such place in the stream ({error}).") from error
+
+
+def explain(error: ValidationError) -> list[str]:
+    """One line for each mistake: the setting, the value, the reason, the remedy."""
+    lines = []
+    for item in error.errors():
+        where = ".".join(str(part) for part in item["loc"])
+        if item["type"] == "extra_forbidden":
+            known = fields_at(item["loc"][:-1])
+            lines.append(f"  {where}: no such setting. {guess(str(item['loc'][-1]), known)}")
+        elif item["type"] == "missing":
+            lines.append(f"  {where}: is missing.")
+        else:
+            value = "" if isinstance(item["input"], dict) else f" is {item['input']!r}"
+            lines.append(f"  {where}{value}: {item['msg'].removeprefix('Value error, ')}.")
+    return lines
+
+
+def fields_at(location: Sequence[Any]) -> list[str]:
+    """Names of the settings at a place in the stream, as far as they are known from the models."""
+    model: Any = StreamSettings
+    for part in location:
+        if isinstance(model, type) and issubclass(model, BaseModel) and part in model.model_fields:
+            hint = model.model_fields[part].annotation
+            inner = [a for a in getattr(hint, "__args__", ()) if isinstance(a, type) and issubclass(a, BaseModel)]
+            model = inner[0] if inner else hint
+    return sorted(model.model_fields) if isinstance(model, type) and issubclass(model, BaseModel) else []
+
+
+def guess(wrong: str, known: Any) -> str:
+    """`Did you mean 'x'?`, or what there is."""
+    close = difflib.get_close_matches(wrong, list(known), n=1)
+    return f"Did you mean '{close[0]}'?" if close else f"There are: {', '.join(known) or 'none'}."

@@ -1,0 +1,66 @@
+"""READ THIS FIRST: one adaptation cycle, from the champion's scores to the verdict.
+
+    exam of the champion (cached) -> recall -> fork -> [play -> remember -> learn] x rounds -> exam of the candidate
+    -> gate: promote or roll back -> one commit -> record
+"""
+
+from collections.abc import Generator, Iterator, Sequence
+from typing import Any
+
+from agent.learner import Metrics
+from agent.rehearsal import rehearse
+from agent.report import UpdateReport
+from envs.collect import collect
+from envs.types import Episode, Ticket
+from schedules.config import CyclePlan
+from schedules.gate import judge
+from schedules.loop import Loop
+from schedules.report import CycleReport
+from schedules.seeds import training_seed
+
+
+def run_cycle(loop: Loop, plan: CyclePlan, reason: str) -> CycleReport:
+    """Train a candidate on `plan.task`, and keep it only if the gate lets it through."""
+    cycle = loop.begin_cycle(plan.task)
+    before = loop.champion_exam(plan.task)
+    with loop.phase("memory", f"recalling what {plan.task} must not overwrite"):
+        remembered = loop.recall(cycle, plan.task)
+        rehearsal = rehearse(loop.policy, remembered, loop.stream.memory.rehearsal_steps, loop.rng(cycle, "rehearse"))
+    loop.policy.fork()
+    update = plan.build()
+    rounds = play_rounds(loop, cycle, plan.task, update.settings.rounds, update.settings.groups, update.settings.group_size)
+    with loop.phase("update", f"{plan.update['type']} on {plan.task}"):
+        report = drain(loop, update.steps(loop.policy, rounds, rehearsal, loop.rng(cycle, "update")))
+    after, readable = loop.examine("candidate", plan.task)
+    verdict = judge(loop.stream.gate, plan.task, before, after, loop.best_ever(), report.kl_old_tasks, readable)
+    loop.settle(verdict.accepted)
+    return loop.commit(cycle, plan, reason, before, after, report, verdict)
+
+
+def play_rounds(loop: Loop, cycle: int, task: str, rounds: int, groups: int, size: int) -> Iterator[Sequence[Episode]]:
+    """Fresh episodes, one round at a time, each played by the candidate as it is when the round is asked for."""
+    for number in range(rounds):
+        tickets = [ticket(loop, cycle, task, number, group, member) for group in range(groups) for member in range(size)]
+        with loop.phase("rollout", f"{task}, round {number + 1} of {rounds}"):
+            episodes = collect(loop.policy, tickets, loop.pool, loop.stream.width, loop.progress.tick)
+            loop.played(episodes)
+        with loop.phase("memory"):
+            loop.memory.add(episodes)
+        yield episodes
+
+
+def ticket(loop: Loop, cycle: int, task: str, round_: int, group: int, member: int) -> Ticket:
+    """One episode of a group; members share the world's seed and differ in their sampling."""
+    name = f"{loop.stream.stream}/{cycle}/{task}/{round_}/{group}"
+    seed = training_seed(loop.stream.seed, name)
+    return Ticket(f"{loop.stream.seed}/{name}/{member}", task, seed, name, member, cycle)
+
+
+def drain(loop: Loop, steps: Generator[Metrics, None, UpdateReport]) -> UpdateReport:
+    """Run an update to its end. It yields after each optimizer step: there others may act (the service does)."""
+    while True:
+        try:
+            metrics: dict[str, Any] = next(steps)
+        except StopIteration as end:
+            return end.value  # type: ignore[no-any-return]
+        loop.progress.step(metrics)

@@ -1,0 +1,209 @@
+"""The policy on a tiny random checkpoint, against the checkpoint's own plain forward as the oracle."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from agent.batch import Sample
+from agent.lvlm.adapters import LoraSettings
+from agent.lvlm.checkpoint import ModelSettings
+from agent.policy import Policy
+from envs.component import UserError
+from envs.types import Observation
+from tests.tiny import build_tiny
+
+TREE = ("go", "go forward", "turn", "turn left", "turn right", "x y z", "x q z")
+CHAIN = ("turn left", "turn right", "go forward")
+
+
+@pytest.fixture(scope="module")
+def policy(tiny_folder: Path) -> Policy:
+    policy = Policy(ModelSettings(path=str(tiny_folder), threads=1), LoraSettings(rank=4), open_tokens=6)
+    shake(policy, 0.3)
+    return policy
+
+
+def shake(policy: Policy, scale: float) -> None:
+    """Give the champion weights that matter."""
+    torch.manual_seed(1)
+    for tensor in policy.adapters.tensors("champion").values():
+        tensor.data += scale * torch.randn_like(tensor)
+    policy.discard()
+
+
+def observe(seed: int, text: str = "go to the red ball") -> Observation:
+    picture = np.random.default_rng(seed).integers(0, 256, (56, 56, 3), dtype=np.uint8)
+    return Observation(f"<image>{text}", (picture,))
+
+
+def plain_logits(policy: Policy, observation: Observation, tokens: np.ndarray) -> torch.Tensor:
+    """Logits `[T, V]` that predict each of `tokens`, by the model's own forward with its processor's pixels."""
+    prompt = policy.prompter.prompt(observation)
+    images = {}
+    if observation.images:
+        processed = policy.checkpoint.processor.image_processor(images=[list(observation.images)], return_tensors="pt")
+        images = {key: processed[key] for key in ("pixel_values", "pixel_attention_mask")}
+    ids = torch.from_numpy(np.concatenate([prompt, tokens]))[None]
+    with torch.no_grad():
+        return policy.checkpoint.model(input_ids=ids, **images).logits[0, len(prompt) - 1 : -1]
+
+
+@pytest.mark.parametrize("choices", [CHAIN, TREE])
+def test_closed_probabilities_are_the_plain_forwards_renormalised(policy: Policy, choices: tuple[str, ...]) -> None:
+    observation = observe(0)
+    answers = [policy.prompter.answer(text) for text in choices]
+    expected = np.zeros(len(choices))
+    for i, answer in enumerate(answers):
+        logits = plain_logits(policy, observation, answer)
+        for t, token in enumerate(answer):
+            allowed = sorted({int(a[t]) for a in answers if len(a) > t and np.array_equal(a[:t], answer[:t])})
+            expected[i] += float(torch.log_softmax(logits[t, allowed], 0)[allowed.index(int(token))])
+    assert np.isclose(np.exp(expected).sum(), 1.0)
+    table = policy.table(observation, choices)
+    assert np.allclose([table[c] for c in choices], np.exp(expected), atol=1e-5)
+
+
+def test_open_scores_are_the_plain_forwards(policy: Policy) -> None:
+    observation = observe(1)
+    reply = policy.act([observation], [None], [np.random.default_rng(0)])[0]
+    logits = plain_logits(policy, observation, reply.tokens)
+    logits[:, policy.banned] = -torch.inf
+    expected = torch.log_softmax(logits, -1)[range(len(reply.tokens)), reply.tokens.tolist()]
+    assert np.allclose(reply.logprobs, expected.numpy(), atol=1e-5)
+    with torch.no_grad():
+        scored = policy.score([Sample(observation, None, reply.tokens, reply.logprobs)])
+    assert np.allclose(scored.logprobs[0].numpy(), expected.numpy(), atol=1e-5)
+
+
+def test_what_was_sampled_is_scored_the_same_in_any_company(policy: Policy) -> None:
+    """First importance ratio 1 to 1e-4; a single sample equals its place in a mixed batch to 1e-5."""
+    texts = ["go to the red ball", "go", "a rather longer text than the others, to be padded for"]
+    observations = [observe(i, texts[i % 3]) for i in range(9)] + [Observation("no picture here")]
+    choices = [CHAIN, TREE, None] * 3 + [CHAIN]
+    replies = policy.act(observations, choices, [np.random.default_rng(i) for i in range(10)])
+    samples = [Sample(o, c, r.tokens, r.logprobs) for o, c, r in zip(observations, choices, replies, strict=True)]
+    with torch.no_grad():
+        together = policy.score(samples)
+        alone = [policy.score([sample]) for sample in samples]
+    sums = np.array([r.logprobs.sum() for r in replies])
+    assert np.allclose(np.exp(together.sums.numpy() - sums), 1.0, atol=1e-4)
+    assert np.allclose([float(a.sums) for a in alone], together.sums.numpy(), atol=1e-5)
+    assert np.allclose([float(a.entropy) for a in alone], together.entropy.numpy(), atol=1e-5)
+
+
+def test_a_token_budget_changes_nothing(policy: Policy) -> None:
+    samples = [policy.ask(observe(i), CHAIN) for i in range(7)]
+    whole = policy.score(samples).table
+    policy.token_budget, before = 40, policy.token_budget
+    try:
+        cut = policy.score(samples).table
+    finally:
+        policy.token_budget = before
+    assert whole is not None
+    assert cut is not None
+    assert torch.allclose(whole, cut, atol=1e-5)
+
+
+def test_sampling_follows_the_probabilities(policy: Policy) -> None:
+    """4000 draws, 3 answers: each frequency within 4 standard errors (0.032)."""
+    observation = observe(2)
+    replies = policy.act([observation] * 4000, [CHAIN] * 4000, [np.random.default_rng([7, i]) for i in range(4000)])
+    table = policy.table(observation, CHAIN)
+    for text in CHAIN:
+        assert abs(np.mean([r.text == text for r in replies]) - table[text]) < 0.032
+
+
+def test_only_the_language_tower_is_adapted(policy: Policy) -> None:
+    assert len(policy.adapters.modules) == 2 * 7
+    assert all(name.startswith("model.text_model.layers.") for name in policy.adapters.modules)
+    trainable = {name for name, p in policy.checkpoint.model.named_parameters() if p.requires_grad}
+    assert trainable == set()
+    policy.fork()
+    trainable = {name for name, p in policy.checkpoint.model.named_parameters() if p.requires_grad}
+    policy.discard()
+    assert len(trainable) == 2 * 14
+    assert all(".lora_" in name and ".candidate." in name for name in trainable)
+
+
+def test_fork_adopt_discard(policy: Policy) -> None:
+    champion = policy.version
+    policy.fork()
+    assert policy.version == champion
+    policy.parameters()[0].data += 1.0
+    changed = policy.version
+    assert changed != champion
+    with policy.using("champion"):
+        assert policy.version == champion
+    policy.discard()
+    assert policy.version == champion
+    policy.fork()
+    assert policy.version == champion
+    with policy.using("base"):
+        assert policy.version == "base"
+
+
+def test_a_saved_adapter_reloads_to_the_same_log_probs_also_in_plain_peft(policy: Policy, tmp_path: Path) -> None:
+    from peft import PeftModel
+    from transformers import AutoModelForImageTextToText
+
+    sample = policy.ask(observe(3), TREE)
+    before, version = policy.table(observe(3), TREE), policy.version
+    policy.save(tmp_path / "one")
+    shake(policy, 0.2)
+    assert policy.version != version
+    policy.load_champion(tmp_path / "one")
+    assert policy.version == version
+    assert policy.table(observe(3), TREE) == before
+    base = AutoModelForImageTextToText.from_pretrained(policy.checkpoint.folder, dtype=torch.float32)
+    plain = PeftModel.from_pretrained(base, tmp_path / "one").eval()
+    ids = torch.from_numpy(np.concatenate([policy.prompter.prompt(Observation("hello")), sample.tokens]))[None]
+    with torch.no_grad():
+        assert torch.allclose(plain(input_ids=ids).logits, policy.checkpoint.model(input_ids=ids).logits, atol=1e-5)
+
+
+def test_an_adapter_of_another_base_is_refused(policy: Policy, tmp_path: Path) -> None:
+    other = Policy(ModelSettings(path=str(build_tiny(tmp_path / "b", seed=5)), threads=1), LoraSettings(rank=4))
+    other.save(tmp_path / "theirs")
+    with pytest.raises(UserError, match="was trained on another base model"):
+        policy.load_champion(tmp_path / "theirs")
+
+
+def test_a_damaged_adapter_is_refused(policy: Policy, tmp_path: Path) -> None:
+    policy.save(tmp_path / "one")
+    path = tmp_path / "one" / "adapter_model.safetensors"
+    data = bytearray(path.read_bytes())
+    data[-5] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(UserError, match="is damaged"):
+        policy.load_champion(tmp_path / "one")
+
+
+def test_a_picture_seen_twice_is_computed_once(tiny_folder: Path) -> None:
+    policy = Policy(ModelSettings(path=str(tiny_folder), threads=1), LoraSettings(rank=4))
+    policy.score([policy.ask(observe(0), CHAIN), policy.ask(observe(1), CHAIN)])
+    policy.score([policy.ask(observe(0), CHAIN)])
+    assert (policy.vision.misses, policy.vision.hits) == (2, 1)
+    policy.vision.limit_bytes = 0
+    policy.score([policy.ask(observe(2), CHAIN)])
+    assert policy.vision.bytes == 0
+
+
+@pytest.mark.parametrize(
+    ("path", "message"),
+    [("/nowhere", "no config.json in /nowhere"), ("tests", "Give 'pilot', or the folder of a checkpoint")],
+)
+def test_a_missing_model_says_what_to_give(path: str, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        Policy(ModelSettings(path=path), LoraSettings())
+
+
+def test_a_prompt_is_never_cut(policy: Policy) -> None:
+    with pytest.raises(UserError, match="prompts are never cut"):
+        policy.table(observe(0, "word " * 400), CHAIN)
+
+
+def test_marks_and_images_must_agree(policy: Policy) -> None:
+    with pytest.raises(UserError, match="0 images and 1 <image> marks"):
+        policy.table(Observation("<image>look"), CHAIN)
