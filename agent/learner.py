@@ -93,7 +93,7 @@ class Learner:
             share = len(piece) / len(items)
             (value * share).backward()
             for name, number in {"loss": value, **metrics}.items():
-                totals[name] = totals.get(name, 0.0) + share * float(number)
+                totals[name] = totals.get(name, 0.0) + share * float(number.detach())
         if self.rehearsal.samples and self.settings.rehearsal_weight > 0:
             totals["rehearsal_kl"] = self._rehearse(rng)
         norm = torch.nn.utils.clip_grad_norm_(self.policy.parameters(), self.settings.max_grad_norm)
@@ -111,7 +111,7 @@ class Learner:
         for piece in pieces(numbers.tolist(), self.policy.samples_per_forward):
             kl = self.rehearsal.loss(self.policy, piece) * (len(piece) / len(numbers))
             (self.settings.rehearsal_weight * kl).backward()
-            total += float(kl)
+            total += float(kl.detach())
         return total
 
     def report(self, last: Sequence[Sample]) -> UpdateReport:

@@ -15,13 +15,14 @@ from typing import Any
 from envs.component import UserError
 from memory.database import Database
 
-TABLES = """
-CREATE TABLE IF NOT EXISTS loop_facts (name TEXT PRIMARY KEY, value TEXT NOT NULL);
-CREATE TABLE IF NOT EXISTS loop_cycles (
-    cycle INTEGER PRIMARY KEY, report TEXT NOT NULL, outcomes TEXT NOT NULL, champion TEXT NOT NULL
-);
-CREATE TABLE IF NOT EXISTS loop_outbox (cycle INTEGER PRIMARY KEY, record TEXT NOT NULL, sent INTEGER NOT NULL DEFAULT 0);
-"""
+MIGRATIONS = [
+    [
+        "CREATE TABLE loop_facts (name TEXT PRIMARY KEY, value TEXT NOT NULL)",
+        "CREATE TABLE loop_cycles (cycle INTEGER PRIMARY KEY, report TEXT NOT NULL, outcomes TEXT NOT NULL, "
+        "champion TEXT NOT NULL)",
+        "CREATE TABLE loop_outbox (cycle INTEGER PRIMARY KEY, record TEXT NOT NULL, sent INTEGER NOT NULL DEFAULT 0)",
+    ]
+]
 LIBRARIES = ("torch", "transformers", "peft", "gymnasium", "minigrid", "faiss-cpu", "numpy")
 
 
@@ -40,9 +41,7 @@ class Ledger:
 
     def __init__(self, database: Database) -> None:
         self.database = database
-        with database.transaction() as connection:
-            for statement in filter(str.strip, TABLES.split(";")):
-                connection.execute(statement)
+        database.migrate("loop", MIGRATIONS)
 
     def bind(self, facts: dict[str, Any]) -> None:
         """Remember what the run was started with, or compare with what it was started with.
@@ -50,8 +49,10 @@ class Ledger:
         Raises:
             UserError: a fact that decides results has changed since the run began.
         """
-        with self.database.transaction() as connection:
-            known = {name: json.loads(value) for name, value in connection.execute("SELECT name, value FROM loop_facts")}
+        with self.database.transaction():
+            known = {
+                name: json.loads(value) for name, value in self.database.execute("SELECT name, value FROM loop_facts")
+            }
             changed = [name for name, value in facts.items() if name in known and known[name] != value]
             if changed:
                 name = changed[0]
@@ -60,31 +61,31 @@ class Ledger:
                     "Resume with what it began with, or start a new run in another --dir."
                 )
             rows = [(name, json.dumps(value)) for name, value in facts.items()]
-            connection.executemany("INSERT OR IGNORE INTO loop_facts VALUES (?, ?)", rows)
+            self.database.executemany("INSERT OR IGNORE INTO loop_facts VALUES (?, ?)", rows)
 
     def cycles(self) -> list[Committed]:
         """All committed cycles in order."""
-        rows = self.database.connection.execute(
-            "SELECT cycle, report, outcomes, champion FROM loop_cycles ORDER BY cycle"
-        )
+        rows = self.database.execute("SELECT cycle, report, outcomes, champion FROM loop_cycles ORDER BY cycle")
         return [Committed(c, json.loads(r), json.loads(o), champion) for c, r, o, champion in rows]
 
     def commit(self, entry: Committed, record: dict[str, Any]) -> None:
-        """Write a cycle and its outbox record; to be called inside the cycle's transaction."""
-        with self.database.transaction() as connection:
+        """Write a cycle and its outbox record; called inside the cycle's transaction."""
+        with self.database.transaction():
             row = (entry.cycle, json.dumps(entry.report), json.dumps(entry.outcomes), entry.champion)
-            connection.execute("INSERT INTO loop_cycles VALUES (?, ?, ?, ?)", row)
-            connection.execute("INSERT INTO loop_outbox (cycle, record) VALUES (?, ?)", (entry.cycle, json.dumps(record)))
+            self.database.execute("INSERT INTO loop_cycles VALUES (?, ?, ?, ?)", row)
+            self.database.execute(
+                "INSERT INTO loop_outbox (cycle, record) VALUES (?, ?)", (entry.cycle, json.dumps(record))
+            )
 
     def unsent(self) -> Iterator[dict[str, Any]]:
         """Outbox records MLflow has not confirmed, in order."""
-        rows = self.database.connection.execute("SELECT record FROM loop_outbox WHERE sent = 0 ORDER BY cycle").fetchall()
+        rows = self.database.execute("SELECT record FROM loop_outbox WHERE sent = 0 ORDER BY cycle").fetchall()
         return (json.loads(record) for (record,) in rows)
 
     def mark_sent(self, cycle: int) -> None:
         """MLflow has this cycle."""
-        with self.database.transaction() as connection:
-            connection.execute("UPDATE loop_outbox SET sent = 1 WHERE cycle = ?", (cycle,))
+        with self.database.transaction():
+            self.database.execute("UPDATE loop_outbox SET sent = 1 WHERE cycle = ?", (cycle,))
 
 
 def environment(threads: int, token_budget: int) -> dict[str, Any]:

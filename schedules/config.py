@@ -89,9 +89,13 @@ class StreamSettings(Settings):
             load("agent.updates", plan.update, "update")
         for name, regime in self.regimes.items():
             if regime.replaces is not None and regime.replaces not in self.regimes:
-                raise ValueError(f"regimes.{name}.replaces is '{regime.replaces}': {guess(regime.replaces, self.regimes)}")
+                raise ValueError(
+                    f"regimes.{name}.replaces is '{regime.replaces}': {guess(regime.replaces, self.regimes)}"
+                )
         if not self.cycles:
-            raise ValueError("cycles is empty: a run needs at least one cycle, for example {task: NAME, update: {type: grpo}}")
+            raise ValueError(
+                "cycles is empty: a run needs at least one cycle, for example {task: NAME, update: {type: grpo}}"
+            )
         return self
 
 

@@ -1,7 +1,7 @@
 """READ THIS FIRST: one adaptation cycle, from the champion's scores to the verdict.
 
-    exam of the champion (cached) -> recall -> fork -> [play -> remember -> learn] x rounds -> exam of the candidate
-    -> gate: promote or roll back -> one commit -> record
+exam of the champion (cached) -> recall -> fork -> [play -> remember -> learn] x rounds -> exam of the candidate
+-> gate: promote or roll back -> one commit -> record
 """
 
 from collections.abc import Generator, Iterator, Sequence
@@ -28,7 +28,9 @@ def run_cycle(loop: Loop, plan: CyclePlan, reason: str) -> CycleReport:
         rehearsal = rehearse(loop.policy, remembered, loop.stream.memory.rehearsal_steps, loop.rng(cycle, "rehearse"))
     loop.policy.fork()
     update = plan.build()
-    rounds = play_rounds(loop, cycle, plan.task, update.settings.rounds, update.settings.groups, update.settings.group_size)
+    rounds = play_rounds(
+        loop, cycle, plan.task, update.settings.rounds, update.settings.groups, update.settings.group_size
+    )
     with loop.phase("update", f"{plan.update['type']} on {plan.task}"):
         report = drain(loop, update.steps(loop.policy, rounds, rehearsal, loop.rng(cycle, "update")))
     after, readable = loop.examine("candidate", plan.task)
@@ -40,7 +42,9 @@ def run_cycle(loop: Loop, plan: CyclePlan, reason: str) -> CycleReport:
 def play_rounds(loop: Loop, cycle: int, task: str, rounds: int, groups: int, size: int) -> Iterator[Sequence[Episode]]:
     """Fresh episodes, one round at a time, each played by the candidate as it is when the round is asked for."""
     for number in range(rounds):
-        tickets = [ticket(loop, cycle, task, number, group, member) for group in range(groups) for member in range(size)]
+        tickets = [
+            ticket(loop, cycle, task, number, group, member) for group in range(groups) for member in range(size)
+        ]
         with loop.phase("rollout", f"{task}, round {number + 1} of {rounds}"):
             episodes = collect(loop.policy, tickets, loop.pool, loop.stream.width, loop.progress.tick)
             loop.played(episodes)
@@ -64,3 +68,30 @@ def drain(loop: Loop, steps: Generator[Metrics, None, UpdateReport]) -> UpdateRe
         except StopIteration as end:
             return end.value  # type: ignore[no-any-return]
         loop.progress.step(metrics)
+
+
+def run_stream(loop: Loop) -> None:
+    """Run what is left of a stream: the examination before any training, then every planned cycle."""
+    if loop.next_cycle == 0:
+        begin(loop)
+    plans = loop.stream.cycles
+    for number in range(loop.next_cycle, len(plans) + 1):
+        run_cycle(loop, plans[number - 1], reason=f"planned: cycle {number} of {len(plans)}")
+
+
+def begin(loop: Loop) -> None:
+    """Cycle 0: examine the untouched policy, and live in the known regimes so that memory holds what to guard."""
+    loop.begin_cycle("before any training")
+    scores, _ = loop.examine("champion", "")
+    lived = [
+        Ticket(f"{loop.stream.seed}/{name}", task, training_seed(loop.stream.seed, name), name, 0, 0)
+        for task in loop.live(0)
+        if loop.stream.regimes[task].known
+        for name in (f"{loop.stream.stream}/0/{task}/0/{i}" for i in range(loop.stream.memory.lived))
+    ]
+    with loop.phase("rollout", f"living in what is known: {len(lived)} episodes"):
+        episodes = collect(loop.policy, lived, loop.pool, loop.stream.width, loop.progress.tick)
+        loop.played(episodes)
+    with loop.phase("memory"):
+        loop.memory.add(episodes)
+    loop.commit_start(scores)

@@ -12,7 +12,6 @@ from collections.abc import Generator, Sequence
 
 import numpy as np
 import torch
-from memory.preferences import PreferencePair, pairs_from_episodes
 from pydantic import Field
 
 from agent.advantages import returns
@@ -22,6 +21,7 @@ from agent.losses import dpo_sigmoid
 from agent.policy import Policy
 from agent.rehearsal import Rehearsal
 from agent.report import UpdateReport
+from memory.preferences import PreferencePair, pairs_from_episodes
 
 
 class Config(UpdateSettings):

@@ -1,0 +1,181 @@
+"""What a cycle works with: policy, memory, worlds, ledger and record of one run, opened and closed together."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+from memory.store import MemorySettings, ReplayMemory
+
+from agent.lvlm.embedding import LvlmEmbedder
+from agent.policy import Policy
+from agent.report import UpdateReport
+from envs.collect import WorldPool, check_repeatable
+from envs.types import Episode
+from memory.database import Database
+from schedules.checkpoint import Ledger, environment
+from schedules.clock import PhaseClock
+from schedules.config import CyclePlan, StreamSettings
+from schedules.exam import sit
+from schedules.gate import Verdict
+from schedules.metrics import ExamResult, ScoreMatrix
+from schedules.progress import Progress
+from schedules.report import CycleReport
+from schedules.seeds import generator
+from schedules.tracking import Tracker
+
+Scores = dict[str, ExamResult]
+
+
+class Loop:
+    """One run in its folder. `matrix` holds the scores of every champion so far; None before the first examination."""
+
+    def __init__(self, stream: StreamSettings, folder: Path, progress: Progress) -> None:
+        self.stream = stream
+        self.folder = folder
+        self.progress = progress
+        self.clock = PhaseClock()
+        self.decisions = 0
+        self.regimes = timeline(stream)
+        self.pool = WorldPool({name: regime.world for name, regime in stream.regimes.items()})
+        self.database = Database(folder / "run.db")
+        try:
+            self._open()
+        except BaseException:
+            self.database.close()
+            raise
+
+    def _open(self) -> None:
+        stream = self.stream
+        self.ledger = Ledger(self.database)
+        self.policy = Policy(stream.model, stream.lora, seed=stream.seed)
+        facts = {"stream": stream.model_dump(mode="json"), "base": self.policy.checkpoint.identity}
+        self.ledger.bind(facts | environment(self.policy.threads, self.policy.token_budget))
+        settings = MemorySettings(capacity=stream.memory.capacity, retention=stream.memory.retention)
+        self.memory = ReplayMemory(self.database, LvlmEmbedder(self.policy), settings)
+        self.committed = self.ledger.cycles()
+        self.matrix = restore_matrix(self.regimes, self.committed)
+        self.memory.forget_after(self.committed[-1].cycle if self.committed else -1)
+        if self.committed and self.committed[-1].champion:
+            self.policy.load_champion(self.folder / self.committed[-1].champion)
+        self.tracker = Tracker(self.folder)
+
+    def close(self) -> None:
+        """Close what is open; what is committed stays."""
+        self.pool.close()
+        self.memory.close()
+        self.database.close()
+
+    # -- a cycle's parts, in the order they are used ------------------------------------------------------------------
+
+    @property
+    def next_cycle(self) -> int:
+        """Number of the cycle to run: 0 is the examination before any training."""
+        return len(self.committed)
+
+    def begin_cycle(self, task: str) -> int:
+        """Start the clock; make sure that the task's world repeats its starts."""
+        self.clock.restart()
+        self.decisions = 0
+        self.progress.cycle(self.next_cycle, len(self.stream.cycles), task)
+        check_repeatable(self.pool, task, (1, 2))
+        return self.next_cycle
+
+    def champion_exam(self, task: str) -> Scores:
+        """The champion's results on what lives in this cycle: the last row, and an exam of a world that begins now."""
+        assert self.matrix is not None
+        row = {cell.task: cell for cell in self.matrix.rows[-1] if cell is not None}
+        live = self.live(self.next_cycle)
+        known = {name: row[name] for name in live if name in row}
+        new = [name for name in live if name not in row]
+        return {**known, **(self.examine("champion", task, new)[0] if new else {})}
+
+    def examine(self, adapter: str, task: str, tasks: Sequence[str] | None = None) -> tuple[Scores, float]:
+        """Let an adapter sit the exam of every live regime, or of `tasks`.
+
+        Returns:
+            Results by regime, and the share of readable actions on `task` (1 where it was not examined).
+        """
+        tasks = self.live(self.next_cycle) if tasks is None else tasks
+        with self.phase("exam", f"{adapter}, {len(tasks)} regimes"), self.policy.using(adapter):
+            scores, episodes = sit(
+                self.policy, tasks, self.stream.exam.episodes, self.pool, self.stream.width, self.progress.tick
+            )
+        self.decisions += sum(len(e.steps) for e in episodes)
+        readable = [step.action.readable for e in episodes if e.task == task for step in e.steps]
+        return scores, float(np.mean(readable)) if readable else 1.0
+
+    def recall(self, cycle: int, task: str) -> list[Episode]:
+        """Episodes of earlier cycles to rehearse: of live regimes other than the one being trained."""
+        plan = self.stream.memory
+        others = [name for name in self.live(cycle) if name != task]
+        if not plan.on or not others:
+            return []
+        return self.memory.draw(
+            plan.recall, plan.rehearsal_steps, self.rng(cycle, "recall"), before_cycle=cycle, tasks=others
+        )
+
+    def played(self, episodes: Sequence[Episode]) -> None:
+        """Count what was played."""
+        self.decisions += sum(len(e.steps) for e in episodes)
+        self.progress.success(sum(e.success for e in episodes) / max(1, len(episodes)))
+
+    def best_ever(self) -> Scores:
+        """The best exam any champion sat on each live regime."""
+        assert self.matrix is not None
+        return self.matrix.best_ever()
+
+    def settle(self, accepted: bool) -> None:
+        """The candidate becomes champion, or is forgotten."""
+        if accepted:
+            self.policy.adopt()
+        else:
+            self.policy.discard()
+
+    def commit(
+        self,
+        cycle: int,
+        plan: CyclePlan,
+        reason: str,
+        before: Scores,
+        after: Scores,
+        update: UpdateReport,
+        verdict: Verdict,
+    ) -> CycleReport:
+        """Stage the adapter, commit everything in one transaction, then write the report and feed MLflow."""
+        assert self.matrix is not None
+        champion = self.committed[-1].champion
+        with self.phase("checkpoint"):
+            if verdict.accepted:
+                champion = f"adapters/cycle-{cycle:03d}"
+                self.policy.save(self.folder / champion)
+        self.matrix = self.matrix.extended(plan.task, verdict.accepted, after if verdict.accepted else before)
+        report = CycleReport(
+            cycle, plan.task, plan.update["type"], reason, means(before), means(after), update,
+            verdict.accepted, verdict.sentence, self.decisions, self.clock.seconds(),
+        )  # fmt: skip
+        self._commit(cycle, report, champion)
+        return report
+
+    def commit_start(self, scores: Scores) -> None:
+        """Commit cycle 0: the scores before any training, and what was lived in."""
+        self.matrix = ScoreMatrix.start(self.regimes, scores)
+        self._commit(0, None, "")
+
+    # -- the rest -----------------------------------------------------------------------------------------------------
+
+    def live(self, row: int) -> list[str]:
+        """Regimes that are there in this row of the score matrix."""
+        return [regime.name for regime in self.regimes if regime.live(row)]
+
+    def rng(self, cycle: int, use: str) -> np.random.Generator:
+        """The generator of one use in one cycle."""
+        return generator(self.stream.seed, cycle, use)
+
+    @contextmanager
+    def phase(self, name: str, detail: str = "") -> Iterator[None]:
+        """For the length of a block, seconds belong to `name` and the display says so."""
+        if detail:
+            self.progress.phase(name, detail)
+        with self.clock.phase(name):
+            yield

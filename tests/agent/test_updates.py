@@ -1,0 +1,169 @@
+"""Every update learns the identity world from chance, and nothing from noise.
+
+Copycat says a word; saying it back pays 1. Chance is 1/4, the optimum 1. The base is a random model of 50 k parameters.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from agent.batch import sample_of
+from agent.learner import Update
+from agent.lvlm.adapters import LoraSettings
+from agent.lvlm.checkpoint import ModelSettings
+from agent.policy import Policy
+from agent.rehearsal import Rehearsal, rehearse
+from agent.report import UpdateReport
+from envs.collect import WorldPool, collect
+from envs.component import load, names
+from envs.settings import Success, WorldSettings
+from envs.types import Episode, Ticket
+
+TUNED = {"grpo": {"learning_rate": 1e-2, "minibatch": 64}, "dpo": {"learning_rate": 3e-3, "minibatch": 64}}
+WORLD = WorldSettings(id="envs.copycat:Copycat-v0", success=Success(return_at_least=1.0))
+EVERY = pytest.mark.parametrize("name", names("agent.updates"))
+
+
+@pytest.fixture
+def policy(tiny_folder: Path) -> Policy:
+    return Policy(ModelSettings(path=str(tiny_folder), threads=1), LoraSettings(rank=8))
+
+
+@pytest.fixture(scope="module")
+def pool() -> WorldPool:
+    return WorldPool({"copycat": WORLD})
+
+
+def build(name: str, **changes: object) -> Update:
+    return load("agent.updates", {"type": name, "rehearsal_weight": 0.0, **TUNED[name], **changes}, "update").build()
+
+
+def play(policy: Policy, pool: WorldPool, round_: int, groups: int = 32, size: int = 8) -> list[Episode]:
+    tickets = [
+        Ticket(f"{round_}/{g}/{m}", "copycat", 1000 * round_ + g, f"{round_}/{g}", m, 1)
+        for g in range(groups)
+        for m in range(size)
+    ]
+    return collect(policy, tickets, pool, width=256)
+
+
+def rounds(policy: Policy, pool: WorldPool, count: int) -> Iterator[list[Episode]]:
+    return (play(policy, pool, number) for number in range(count))
+
+
+def run(
+    update: Update, policy: Policy, fresh: Iterator[Sequence[Episode]], rehearsal: Rehearsal | None = None
+) -> UpdateReport:
+    policy.fork()
+    steps = update.steps(policy, fresh, rehearsal or Rehearsal([], None), np.random.default_rng(0))
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            return end.value
+
+
+def success(policy: Policy, pool: WorldPool) -> float:
+    return float(np.mean([episode.success for episode in play(policy, pool, 10_000, groups=256, size=1)]))
+
+
+@EVERY
+def test_learns_copycat_from_chance(name: str, policy: Policy, pool: WorldPool) -> None:
+    """Chance 0.25; noise of 256 episodes is 0.03; the plateau is above 0.97."""
+    assert success(policy, pool) < 0.45
+    report = run(build(name), policy, rounds(policy, pool, 20))
+    assert success(policy, pool) >= 0.9
+    assert report.algorithm == name
+    assert report.kl_new is not None
+    assert report.kl_new > 0.1
+    assert report.kl_old_tasks is None
+
+
+@EVERY
+def test_shuffled_rewards_teach_nothing(name: str, policy: Policy, pool: WorldPool) -> None:
+    """The negative control: the same rewards, handed to the wrong episodes."""
+    rng = np.random.default_rng(0)
+
+    def shuffled() -> Iterator[list[Episode]]:
+        for episodes in rounds(policy, pool, 20):
+            rewards = rng.permutation([e.steps[0].reward for e in episodes])
+            yield [
+                replace(e, steps=(replace(e.steps[0], reward=float(r)),))
+                for e, r in zip(episodes, rewards, strict=True)
+            ]
+
+    run(build(name), policy, shuffled())
+    assert success(policy, pool) <= 0.25 + 0.1 + 0.05
+
+
+@EVERY
+def test_equal_rewards_move_no_weight_and_say_so(name: str, policy: Policy, pool: WorldPool) -> None:
+    flat = [replace(e, steps=(replace(e.steps[0], reward=1.0),)) for e in play(policy, pool, 0)]
+    before = policy.version
+    report = run(build(name), policy, iter([flat]))
+    assert policy.version == before
+    assert report.optimizer_steps == 0
+    assert report.skipped
+
+
+@EVERY
+def test_same_seed_same_weights_and_only_the_candidate_moves(name: str, tiny_folder: Path, pool: WorldPool) -> None:
+    versions = []
+    for _ in range(2):
+        policy = Policy(ModelSettings(path=str(tiny_folder), threads=1), LoraSettings(rank=8))
+        frozen = {n: p.clone() for n, p in policy.checkpoint.model.named_parameters() if ".candidate." not in n}
+        run(build(name), policy, rounds(policy, pool, 2))
+        versions.append(policy.version)
+        now = dict(policy.checkpoint.model.named_parameters())
+        assert all(torch.equal(now[n], p) for n, p in frozen.items())
+        with policy.using("champion"):
+            assert policy.version != versions[-1]
+    assert versions[0] == versions[1]
+
+
+@EVERY
+def test_rewards_that_are_no_numbers_are_skipped(name: str, policy: Policy, pool: WorldPool) -> None:
+    episodes = play(policy, pool, 0)
+    poisoned = [replace(e, steps=(replace(e.steps[0], reward=float("nan")),)) for e in episodes]
+    before = policy.version
+    report = run(build(name), policy, iter([poisoned]))
+    assert policy.version == before
+    assert report.skipped
+
+
+def test_rehearsal_holds_old_answers(policy: Policy, pool: WorldPool) -> None:
+    """Asked to always say `red`, the policy forgets the other words, unless it rehearses them.
+
+    Both arms get the same episodes and rewards; the champion can copy (that is first learned here).
+    """
+    run(build("grpo"), policy, rounds(policy, pool, 20))
+    policy.adopt()
+    old = play(policy, pool, 500)
+    scores = {}
+    for weight in (0.0, 2.0):
+        policy.discard()
+        with torch.no_grad():
+            rehearsal = rehearse(policy, old, 256, np.random.default_rng(1))
+        policy.fork()
+        paid = (
+            [replace(e, steps=(replace(e.steps[0], reward=float(e.steps[0].action.text == "red")),)) for e in episodes]
+            for episodes in rounds(policy, pool, 12)
+        )
+        report = run(build("grpo", rehearsal_weight=weight), policy, paid, rehearsal)
+        scores[weight] = (success(policy, pool), report.kl_old_tasks)
+    assert scores[0.0][0] < 0.6
+    assert scores[2.0][0] > 0.85
+    assert scores[2.0][1] < scores[0.0][1]
+
+
+def test_first_importance_ratio_is_one(policy: Policy, pool: WorldPool) -> None:
+    episodes = play(policy, pool, 0)
+    samples = [sample_of(s.observation, s.choices, s.action) for e in episodes for s in e.steps]
+    with torch.no_grad():
+        now = policy.score(samples).sums
+    old = torch.tensor([float(s.logprobs.sum()) for s in samples])
+    assert torch.allclose((now - old).exp(), torch.ones(len(samples)), atol=1e-4)
