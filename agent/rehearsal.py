@@ -57,7 +57,7 @@ def rehearse(policy: Policy, episodes: Sequence[Episode], most: int, rng: np.ran
     samples = samples_of(episodes)
     if len(samples) > most:
         samples = [samples[i] for i in sorted(rng.choice(len(samples), size=most, replace=False))]
-    rng.shuffle(samples)  # type: ignore[arg-type]  # a list is what it shuffles
+    rng.shuffle(samples)
     if not samples:
         return Rehearsal([], None)
     with policy.using(CHAMPION):

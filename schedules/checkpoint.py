@@ -1,7 +1,7 @@
 """The loop's state in the run's database: what was committed is all there is.
 
 The commit point of a cycle is one SQLite transaction. Adapter files are staged and fsynced before it; MLflow is fed
-after it, from the outbox. A kill before the commit repeats the cycle with the same ids; a kill after it repeats nothing.
+after it, from the outbox. A kill before the commit repeats the cycle with the same ids, one after it repeats nothing.
 Random numbers derive from (seed, cycle, use) and optimizers live for one cycle, so neither has state to keep.
 """
 

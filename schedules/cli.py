@@ -1,4 +1,7 @@
-"""The command `holdtrue`: parsing, and what a mistake looks like. Exit codes: 0 done, 1 a fault of ours, 2 a user's mistake."""
+"""The command `holdtrue`: parsing, and what a mistake looks like.
+
+Exit codes: 0 done, 1 a fault of ours, 2 a mistake of the user's, 130 stopped by Ctrl-C.
+"""
 
 import argparse
 import os

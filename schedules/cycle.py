@@ -5,7 +5,6 @@ exam of the champion (cached) -> recall -> fork -> [play -> remember -> learn] x
 """
 
 from collections.abc import Generator, Iterator, Sequence
-from typing import Any
 
 from agent.learner import Metrics
 from agent.rehearsal import rehearse
@@ -64,10 +63,9 @@ def drain(loop: Loop, steps: Generator[Metrics, None, UpdateReport]) -> UpdateRe
     """Run an update to its end. It yields after each optimizer step: there others may act (the service does)."""
     while True:
         try:
-            metrics: dict[str, Any] = next(steps)
+            loop.curve.append(next(steps))
         except StopIteration as end:
             return end.value  # type: ignore[no-any-return]
-        loop.progress.step(metrics)
 
 
 def run_stream(loop: Loop) -> None:

@@ -31,8 +31,9 @@ def choose_folder(stream: str, given: str | None, resume: bool) -> Path:
     unfinished = [run for run in runs if not finished(run)]
     if unfinished:
         raise UserError(
-            f"{unfinished[-1]} holds an unfinished run of '{stream}'. Go on with it: holdtrue run {stream} --resume "
-            f"--dir {unfinished[-1]}\nOr start afresh elsewhere: holdtrue run {stream} --dir {RUNS}/{stream}-{len(runs) + 1}"
+            f"{unfinished[-1]} holds an unfinished run of '{stream}'.\n"
+            f"Go on with it:             holdtrue run {stream} --resume --dir {unfinished[-1]}\n"
+            f"Or start afresh elsewhere: holdtrue run {stream} --dir {RUNS}/{stream}-{len(runs) + 1}"
         )
     return RUNS / (stream if not runs else f"{stream}-{len(runs) + 1}")
 

@@ -1,27 +1,32 @@
 """What a cycle works with: policy, memory, worlds, ledger and record of one run, opened and closed together."""
 
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
-from memory.store import MemorySettings, ReplayMemory
 
+from agent.learner import Metrics
 from agent.lvlm.embedding import LvlmEmbedder
 from agent.policy import Policy
 from agent.report import UpdateReport
 from envs.collect import WorldPool, check_repeatable
 from envs.types import Episode
 from memory.database import Database
-from schedules.checkpoint import Ledger, environment
+from memory.store import MemorySettings, ReplayMemory
+from schedules.checkpoint import Committed, Ledger, environment
 from schedules.clock import PhaseClock
 from schedules.config import CyclePlan, StreamSettings
 from schedules.exam import sit
+from schedules.folder import DATABASE, REPORT
 from schedules.gate import Verdict
 from schedules.metrics import ExamResult, ScoreMatrix
 from schedules.progress import Progress
-from schedules.report import CycleReport
+from schedules.report import CycleReport, cycle_json, run_json, tracking_record, write_report
 from schedules.seeds import generator
+from schedules.timeline import last_row, restore_matrix, timeline
 from schedules.tracking import Tracker
 
 Scores = dict[str, ExamResult]
@@ -36,9 +41,10 @@ class Loop:
         self.progress = progress
         self.clock = PhaseClock()
         self.decisions = 0
+        self.curve: list[Metrics] = []
         self.regimes = timeline(stream)
         self.pool = WorldPool({name: regime.world for name, regime in stream.regimes.items()})
-        self.database = Database(folder / "run.db")
+        self.database = Database(folder / DATABASE)
         try:
             self._open()
         except BaseException:
@@ -77,6 +83,7 @@ class Loop:
         """Start the clock; make sure that the task's world repeats its starts."""
         self.clock.restart()
         self.decisions = 0
+        self.curve = []
         self.progress.cycle(self.next_cycle, len(self.stream.cycles), task)
         check_repeatable(self.pool, task, (1, 2))
         return self.next_cycle
@@ -151,7 +158,7 @@ class Loop:
                 self.policy.save(self.folder / champion)
         self.matrix = self.matrix.extended(plan.task, verdict.accepted, after if verdict.accepted else before)
         report = CycleReport(
-            cycle, plan.task, plan.update["type"], reason, means(before), means(after), update,
+            cycle, plan.task, plan.update["type"], reason, _means(before), _means(after), update,
             verdict.accepted, verdict.sentence, self.decisions, self.clock.seconds(),
         )  # fmt: skip
         self._commit(cycle, report, champion)
@@ -161,6 +168,40 @@ class Loop:
         """Commit cycle 0: the scores before any training, and what was lived in."""
         self.matrix = ScoreMatrix.start(self.regimes, scores)
         self._commit(0, None, "")
+
+    def _commit(self, cycle: int, report: CycleReport | None, champion: str) -> None:
+        assert self.matrix is not None
+        told = cycle_json(report) if report else {}
+        entry = Committed(cycle, told, last_row(self.matrix), champion)
+        with self.phase("checkpoint"):
+            record = tracking_record(
+                self.matrix, time.time_ns() // 1_000_000, told or None, self.curve,
+                champion if report and report.accepted else "",
+            )  # fmt: skip
+            with self.database.transaction():
+                self.memory.settle(self.rng(cycle, "settle"))
+                self.ledger.commit(entry, record)
+        self.committed.append(entry)
+        self.record()
+
+    def record(self) -> None:
+        """Send MLflow what it has not confirmed, and rewrite the report."""
+        with self.phase("tracking", "telling MLflow"):
+            for record in self.ledger.unsent():
+                self.tracker.record(record)
+                self.ledger.mark_sent(record["cycle"])
+        self.write_report()
+
+    def write_report(self) -> None:
+        """Rewrite `report.json` from what is committed."""
+        assert self.matrix is not None
+        cycles = [entry.report for entry in self.committed if entry.report]
+        seconds = sum(sum(cycle["seconds"].values()) for cycle in cycles)
+        run = run_json(
+            self.stream.stream, self.stream.seed, seconds, self.matrix, cycles,
+            asdict(self.memory.stats()), asdict(self.tracker.ids),
+        )  # fmt: skip
+        write_report(self.folder / REPORT, run)
 
     # -- the rest -----------------------------------------------------------------------------------------------------
 
@@ -179,3 +220,7 @@ class Loop:
             self.progress.phase(name, detail)
         with self.clock.phase(name):
             yield
+
+
+def _means(scores: Scores) -> dict[str, float | None]:
+    return {name: result.mean for name, result in scores.items()}

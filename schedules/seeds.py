@@ -1,4 +1,4 @@
-"""Every random number of a run derives from its seed and from where it is used: nothing to store, nothing to restore."""
+"""Every random number of a run derives from its seed and from where it is used: there is no state to store."""
 
 import hashlib
 

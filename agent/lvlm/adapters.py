@@ -142,7 +142,8 @@ class Adapters:
             raise UserError(f"adapter {folder} does not load: {error}") from error
         if about["base"] != self.identity:
             raise UserError(
-                f"adapter {folder} was trained on another base model ({about['base'][:8]}, this is {self.identity[:8]})."
+                f"adapter {folder} was trained on another base model "
+                f"({about['base'][:8]}, this one is {self.identity[:8]}): load it with the model it belongs to."
             )
         expected = get_peft_model_state_dict(self.peft, adapter_name=adapter, save_embedding_layers=False)
         wrong = set(expected) ^ set(tensors) or {k for k in expected if expected[k].shape != tensors[k].shape}

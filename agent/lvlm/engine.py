@@ -1,7 +1,7 @@
 """The one forward pass that samples and scores: rows of prompt, picture features and appended tokens -> logits.
 
-Rows are padded on the right: in a causal model no real token looks at what stands behind it, so neither mask nor shifted
-positions are needed, and a row's result does not depend on its neighbours.
+Rows are padded on the right: in a causal model no real token looks at what stands behind it, so neither mask nor
+shifted positions are needed, and a row's result does not depend on its neighbours.
 """
 
 from collections.abc import Sequence

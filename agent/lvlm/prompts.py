@@ -1,4 +1,4 @@
-"""Observation -> prompt token ids, by the checkpoint's own processor and chat template. Prompts that repeat are paid once."""
+"""Observation -> prompt token ids, by the checkpoint's own processor and chat template; a repeated one is paid once."""
 
 from typing import Any
 

@@ -1,14 +1,16 @@
 """Direct preference optimisation (arXiv 2305.18290) on pairs made of this cycle's own episodes.
 
 Two episodes of a group share their observation up to the first step at which they diverge: that step is a pair, the
-difference in return its margin. Pairs are made anew each round, and the reference of a round is the policy that played it
-(its log-probs came with the actions, so no reference forward is run).
+difference in return its margin. Pairs are made anew each round, and the reference of a round is the policy that played
+it (its log-probs came with the actions, so no reference forward is run).
 
-Metrics: `margin` how much more the chosen answer gained than the rejected, nats; `accuracy` share of pairs with a margin
-above 0; `chosen`, `rejected` mean log-probs, to see whether both fall; `pairs` of the round; `return` as in GRPO.
+Metrics: `margin` how much more the chosen answer gained than the rejected, nats; `accuracy` share of pairs with a
+margin above 0; `chosen`, `rejected` mean log-probs, to see whether both fall; `pairs` of the round; `return` mean
+return of the round.
 """
 
 from collections.abc import Generator, Sequence
+from functools import partial
 
 import numpy as np
 import torch
@@ -52,9 +54,10 @@ class Dpo:
                 learner.skipped = "no two episodes of a group differed in action and return: no pairs"
                 continue
             learner.skipped = ""
+            loss = partial(self._loss, policy, pairs)
             for batch in minibatches(len(pairs), self.settings.minibatch, self.settings.epochs, rng):
                 try:
-                    yield about | learner.step(batch, lambda some, pairs=pairs: self._loss(policy, pairs, some), rng)
+                    yield about | learner.step(batch, loss, rng)
                 except NotFinite as error:
                     learner.skipped = str(error)
                     return learner.report([])

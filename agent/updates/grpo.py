@@ -1,15 +1,16 @@
 """Group-relative policy optimisation (GRPO, arXiv 2402.03300; RLOO, arXiv 2402.14740).
 
 Episodes of a group start from the same state; each decision of an episode is credited with the episode's return minus
-its group's mean. Left out of the paper's GRPO: the division by the group's standard deviation and by the answer's length
-(arXiv 2503.20783), and the KL term on the new task: staying close is asked for on old observations, by rehearsal.
+its group's mean. Left out of the paper's GRPO: the division by the group's standard deviation and by the answer's
+length (arXiv 2503.20783), and the KL term on the new task: staying close is asked for on old observations, by rehearsal.
 
-Metrics: `approx_kl` sampling policy against now; `clipfrac` share of ratios cut; `ratio_first` the largest importance
-ratio before the first step of a round, 1 when sampling and scoring agree; `flat_groups` share of groups in which all
-returns were equal; `return` mean return of a round; `entropy` nats per decision; `readable` share of readable answers.
+Metrics: `approx_kl` sampling policy against now; `clipfrac` share of ratios cut; `ratio_max` the largest importance
+ratio; `flat_groups` share of groups in which all returns were equal; `return` mean return of the round; `entropy` nats
+per decision; `readable` share of readable answers.
 """
 
 from collections.abc import Generator, Sequence
+from functools import partial
 
 import numpy as np
 import torch
@@ -56,10 +57,11 @@ class Grpo:
                 continue
             learner.skipped = ""
             kept = np.flatnonzero(advantages)  # zero-variance groups carry no gradient: they cost no forward either
+            loss = partial(self._loss, policy, samples, advantages)
             for batch in minibatches(len(kept), self.settings.minibatch, self.settings.epochs, rng):
                 chosen = kept[batch].tolist()
                 try:
-                    yield about | learner.step(chosen, lambda some: self._loss(policy, samples, advantages, some), rng)
+                    yield about | learner.step(chosen, loss, rng)
                 except NotFinite as error:
                     learner.skipped = str(error)
                     return learner.report([])
