@@ -101,13 +101,11 @@ class Policy:
         """Sample one answer for each observation, at temperature 1, each from its own generator."""
         replies: list[Reply | None] = [None] * len(observations)
         rows = self._rows(observations, choices)
-        for some in self._within_budget(rows):
-            for i, reply in zip(
-                some,
-                self._act([rows[i] for i in some], [choices[i] for i in some], [rngs[i] for i in some]),
-                strict=True,
-            ):
-                replies[i] = reply
+        with self.adapters.merged():
+            for some in self._within_budget(rows):
+                said = self._act([rows[i] for i in some], [choices[i] for i in some], [rngs[i] for i in some])
+                for i, reply in zip(some, said, strict=True):
+                    replies[i] = reply
         return [reply for reply in replies if reply is not None]
 
     def _act(self, rows: list[Row], choices: list[Choices], rngs: list[np.random.Generator]) -> list[Reply]:
@@ -151,6 +149,12 @@ class Policy:
 
         With gradients enabled and the candidate speaking, the result carries them: keep such batches small enough.
         """
+        if torch.is_grad_enabled():
+            return self._score(samples)
+        with self.adapters.merged():
+            return self._score(samples)
+
+    def _score(self, samples: Sequence[Sample]) -> Scores:
         rows = self._rows([s.observation for s in samples], [s.choices for s in samples], samples)
         width = max((len(s.tokens) for s in samples if s.choices is None), default=1)
         most = max((len(s.choices) for s in samples if s.choices is not None), default=0)

@@ -105,14 +105,14 @@ class NumberLine(_Figures):
     """Bring the right number to the left one, one by one. Every step must be right: a wrong one ends the episode.
 
     Args:
-        least: smallest start distance, 2 to 9; at 2, a coin wins one episode in nine or so.
+        least: smallest start distance, 1 to 9; at 2, a coin wins one episode in eleven.
     """
 
     action_texts = ("+", "-")
 
     def __init__(self, least: int = 2) -> None:
         if not 1 <= least <= 9:
-            raise UserError(f"least is {least}: two numbers from 0 to 9 are 1 to 9 apart. Set it to 2..9.")
+            raise UserError(f"least is {least}: two numbers from 0 to 9 are 1 to 9 apart. Set it to 1..9.")
         super().__init__()
         self.pairs = [(low, high) for low in range(10) for high in range(low + least, 10)]
 
@@ -121,14 +121,15 @@ class NumberLine(_Figures):
         super().reset(seed=seed)
         low, high = self.pairs[int(self.np_random.integers(len(self.pairs)))]
         self.target, self.current = (high, low) if self._draw(seed) % 2 == 0 else (low, high)
+        self.distance = high - low
         return self._observe(), {"success": False}
 
     def step(self, action: np.int64 | int) -> tuple[dict[str, Any], float, bool, bool, dict[str, Any]]:
-        """Add or take away one. Reward 1 when the numbers are equal."""
+        """Add or take away one. Each right step pays its share of the way; success is all of it."""
         right = int(action) == expert_number(self.target, self.current)
         self.current = min(9, max(0, self.current + (1 if int(action) == PLUS else -1)))
         success = right and self.current == self.target
-        return self._observe(), float(success), success or not right, False, {"success": success}
+        return self._observe(), right / self.distance, success or not right, False, {"success": success}
 
     def _observe(self) -> dict[str, Any]:
         return {"image": draw_numbers(self.target, self.current), "text": "bring the right number to the left number"}

@@ -18,7 +18,10 @@ IN_ACTION = ("command", "readable", "cost")
 class Actor(Protocol):
     """Who acts. `version` names the adapter; every draw of row i comes from `rngs[i]`."""
 
-    version: str
+    @property
+    def version(self) -> str:
+        """Names the weights that act."""
+        ...
 
     def act(
         self,

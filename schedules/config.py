@@ -39,7 +39,7 @@ class CyclePlan(Settings):
     update: dict[str, Any]
 
     def build(self) -> Update:
-        return load("agent.updates", self.update, "update").build()  # type: ignore[no-any-return]
+        return load("agent.updates", self.update, "update").build()
 
 
 class ExamSettings(Settings):

@@ -65,7 +65,7 @@ def drain(loop: Loop, steps: Generator[Metrics, None, UpdateReport]) -> UpdateRe
         try:
             loop.curve.append(next(steps))
         except StopIteration as end:
-            return end.value  # type: ignore[no-any-return]
+            return end.value
 
 
 def run_stream(loop: Loop) -> None:

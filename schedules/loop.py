@@ -13,8 +13,10 @@ from agent.lvlm.embedding import LvlmEmbedder
 from agent.policy import Policy
 from agent.report import UpdateReport
 from envs.collect import WorldPool, check_repeatable
+from envs.component import load
 from envs.types import Episode
 from memory.database import Database
+from memory.recall import Recall
 from memory.store import MemorySettings, ReplayMemory
 from schedules.checkpoint import Committed, Ledger, environment
 from schedules.clock import PhaseClock
@@ -27,7 +29,7 @@ from schedules.progress import Progress
 from schedules.report import CycleReport, cycle_json, run_json, tracking_record, write_report
 from schedules.seeds import generator
 from schedules.timeline import last_row, restore_matrix, timeline
-from schedules.tracking import Tracker
+from schedules.tracking import Tracker, deliver
 
 Scores = dict[str, ExamResult]
 
@@ -64,12 +66,13 @@ class Loop:
         self.memory.forget_after(self.committed[-1].cycle if self.committed else -1)
         if self.committed and self.committed[-1].champion:
             self.policy.load_champion(self.folder / self.committed[-1].champion)
+        self._recall: Recall = load("memory.recall", stream.memory.recall, "recall").build()
         self.tracker = Tracker(self.folder)
 
     def close(self) -> None:
         """Close what is open; what is committed stays."""
         self.pool.close()
-        self.memory.close()
+        self.memory.save_index()
         self.database.close()
 
     # -- a cycle's parts, in the order they are used ------------------------------------------------------------------
@@ -119,7 +122,7 @@ class Loop:
         if not plan.on or not others:
             return []
         return self.memory.draw(
-            plan.recall, plan.rehearsal_steps, self.rng(cycle, "recall"), before_cycle=cycle, tasks=others
+            self._recall, plan.rehearsal_steps, self.rng(cycle, "recall"), before_cycle=cycle, tasks=others
         )
 
     def played(self, episodes: Sequence[Episode]) -> None:
@@ -171,11 +174,11 @@ class Loop:
 
     def _commit(self, cycle: int, report: CycleReport | None, champion: str) -> None:
         assert self.matrix is not None
-        told = cycle_json(report) if report else {}
+        told = cycle_json(report) if report else {"cycle": 0, "seconds": self.clock.seconds()}
         entry = Committed(cycle, told, last_row(self.matrix), champion)
         with self.phase("checkpoint"):
             record = tracking_record(
-                self.matrix, time.time_ns() // 1_000_000, told or None, self.curve,
+                self.matrix, time.time_ns() // 1_000_000, told if report else None, self.curve,
                 champion if report and report.accepted else "",
             )  # fmt: skip
             with self.database.transaction():
@@ -187,19 +190,21 @@ class Loop:
     def record(self) -> None:
         """Send MLflow what it has not confirmed, and rewrite the report."""
         with self.phase("tracking", "telling MLflow"):
-            for record in self.ledger.unsent():
-                self.tracker.record(record)
-                self.ledger.mark_sent(record["cycle"])
+            if self.tracker.ids is None:
+                self.tracker.start(self.stream.stream, self.stream.model_dump(mode="json"))
+            trouble = deliver(self.tracker, list(self.ledger.unsent()), self.ledger.mark_sent)
+        if trouble:
+            self.progress.done(trouble)
         self.write_report()
 
     def write_report(self) -> None:
         """Rewrite `report.json` from what is committed."""
         assert self.matrix is not None
-        cycles = [entry.report for entry in self.committed if entry.report]
-        seconds = sum(sum(cycle["seconds"].values()) for cycle in cycles)
+        reports = [entry.report for entry in self.committed]
+        seconds = round(sum(sum(report["seconds"].values()) for report in reports), 3)
         run = run_json(
-            self.stream.stream, self.stream.seed, seconds, self.matrix, cycles,
-            asdict(self.memory.stats()), asdict(self.tracker.ids),
+            self.stream.stream, self.stream.seed, seconds, self.matrix, reports[1:],
+            asdict(self.memory.stats()), asdict(self.tracker.ids) if self.tracker.ids else {},
         )  # fmt: skip
         write_report(self.folder / REPORT, run)
 

@@ -2,7 +2,8 @@
 
 Episodes of a group start from the same state; each decision of an episode is credited with the episode's return minus
 its group's mean. Left out of the paper's GRPO: the division by the group's standard deviation and by the answer's
-length (arXiv 2503.20783), and the KL term on the new task: staying close is asked for on old observations, by rehearsal.
+length (arXiv 2503.20783), and the KL term on the new task: staying close is asked for on old observations, by
+rehearsal.
 
 Metrics: `approx_kl` sampling policy against now; `clipfrac` share of ratios cut; `ratio_max` the largest importance
 ratio; `flat_groups` share of groups in which all returns were equal; `return` mean return of the round; `entropy` nats

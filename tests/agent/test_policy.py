@@ -28,8 +28,9 @@ def policy(tiny_folder: Path) -> Policy:
 def shake(policy: Policy, scale: float) -> None:
     """Give the champion weights that matter."""
     torch.manual_seed(1)
-    for tensor in policy.adapters.tensors("champion").values():
-        tensor.data += scale * torch.randn_like(tensor)
+    with torch.no_grad():
+        for tensor in policy.adapters.tensors("champion").values():
+            tensor += scale * torch.randn_like(tensor)
     policy.discard()
 
 
@@ -106,6 +107,26 @@ def test_a_token_budget_changes_nothing(policy: Policy) -> None:
     assert torch.allclose(whole, cut, atol=1e-5)
 
 
+def test_merged_weights_say_the_same_and_leave_no_trace(policy: Policy) -> None:
+    samples = [policy.ask(observe(i), TREE) for i in range(5)]
+    base = {n: p.clone() for n, p in policy.checkpoint.model.named_parameters()}
+    with torch.no_grad():
+        merged = policy.score(samples).table
+    added = policy.score(samples).table
+    assert merged is not None
+    assert added is not None
+    assert torch.allclose(merged, added, atol=1e-5)
+    assert not torch.allclose(added, _base_table(policy, samples), atol=1e-3)
+    assert all(torch.equal(p, base[n]) for n, p in policy.checkpoint.model.named_parameters())
+
+
+def _base_table(policy: Policy, samples: list[Sample]) -> torch.Tensor:
+    with policy.using("base"):
+        table = policy.score(samples).table
+    assert table is not None
+    return table
+
+
 def test_sampling_follows_the_probabilities(policy: Policy) -> None:
     """4000 draws, 3 answers: each frequency within 4 standard errors (0.032)."""
     observation = observe(2)
@@ -131,7 +152,8 @@ def test_fork_adopt_discard(policy: Policy) -> None:
     champion = policy.version
     policy.fork()
     assert policy.version == champion
-    policy.parameters()[0].data += 1.0
+    with torch.no_grad():
+        policy.parameters()[0].add_(1.0)
     changed = policy.version
     assert changed != champion
     with policy.using("champion"):

@@ -1,0 +1,146 @@
+"""Pictures, each stored once by its content in the run's SQLite file, and gone when nothing shows it any more."""
+
+import hashlib
+import struct
+import zlib
+from collections import Counter
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+
+from envs.component import UserError
+from memory.database import Database
+
+_SHAPE = struct.Struct("<III")
+_RAW, _ZLIB = 0, 1
+_PROBE = 4096  # bytes tried first: noise is not worth compressing, and takes longest
+_WORTH = 0.9  # compressed is kept when it is at most this much of raw
+_CHUNK = 500  # values in one SQL list
+
+
+def content_key(image: np.ndarray) -> bytes:
+    """Blake2b-16 over shape and bytes.
+
+    Raises:
+        ValueError: the image is not uint8 `[H, W, C]`.
+    """
+    if image.dtype != np.uint8 or image.ndim != 3:
+        raise ValueError(f"a picture must be uint8 [H, W, 3], not {image.dtype} {list(image.shape)}")
+    digest = hashlib.blake2b(_SHAPE.pack(*image.shape), digest_size=16)
+    digest.update(np.ascontiguousarray(image).data)
+    return digest.digest()
+
+
+class Pictures:
+    """Pictures by number. Every mention counts; call `release` once for each mention that goes."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def put(self, observations: Sequence[Sequence[np.ndarray]]) -> list[bytes]:
+        """Store the pictures of many observations.
+
+        Returns:
+            For each observation its picture numbers, packed as int64: what `get` and `release` take.
+        """
+        seen: dict[int, bytes] = {}  # by object: episodes share arrays, and hashing costs more than a lookup
+        wanted: dict[bytes, np.ndarray] = {}
+        keys: list[list[bytes]] = []
+        for images in observations:
+            for image in images:
+                if id(image) not in seen:
+                    seen[id(image)] = key = content_key(image)
+                    wanted.setdefault(key, image)
+            keys.append([seen[id(image)] for image in images])
+        counts = Counter(key for row in keys for key in row)
+        numbers = self._numbers(wanted)
+        self._database.executemany(
+            "UPDATE pictures SET uses = uses + ? WHERE number = ?", [(n, numbers[key]) for key, n in counts.items()]
+        )
+        return [_pack([numbers[key] for key in row]) for row in keys]
+
+    def get(self, packed: Iterable[bytes]) -> list[tuple[np.ndarray, ...]]:
+        """The pictures behind what `put` gave; those of one content are one array, so treat them as read-only.
+
+        Raises:
+            UserError: a picture is missing or damaged.
+        """
+        rows = [_unpack(data) for data in packed]
+        images = self._read(sorted({number for row in rows for number in row}))
+        return [tuple(images[number] for number in row) for row in rows]
+
+    def release(self, packed: Iterable[bytes]) -> None:
+        """Take back one mention of each picture in each entry; a picture that nothing shows is deleted."""
+        counts = Counter(number for data in packed for number in _unpack(data))
+        self._database.executemany(
+            "UPDATE pictures SET uses = uses - ? WHERE number = ?", [(n, number) for number, n in counts.items()]
+        )
+        gone = [(number,) for number in counts]
+        self._database.executemany(
+            "DELETE FROM picture_data WHERE number = ? AND 0 = "
+            "(SELECT uses FROM pictures WHERE pictures.number = picture_data.number)",
+            gone,
+        )
+        self._database.executemany("DELETE FROM pictures WHERE number = ? AND uses = 0", gone)
+
+    def _numbers(self, wanted: dict[bytes, np.ndarray]) -> dict[bytes, int]:
+        found: dict[bytes, int] = {}
+        keys = list(wanted)
+        for start in range(0, len(keys), _CHUNK):
+            chunk = keys[start : start + _CHUNK]
+            sql = f"SELECT key, number FROM pictures WHERE key IN ({','.join('?' * len(chunk))})"
+            found.update(self._database.execute(sql, chunk).fetchall())
+        for key, image in wanted.items():
+            if key not in found:
+                number = self._database.execute("INSERT INTO pictures (key, uses) VALUES (?, 0)", (key,)).lastrowid
+                assert number is not None  # SQLite gives one for every insert
+                found[key] = number
+                codec, data = _compress(np.ascontiguousarray(image).tobytes())
+                self._database.execute(
+                    "INSERT INTO picture_data (number, shape, codec, data) VALUES (?, ?, ?, ?)",
+                    (number, _SHAPE.pack(*image.shape), codec, data),
+                )
+        return found
+
+    def _read(self, numbers: Sequence[int]) -> dict[int, np.ndarray]:
+        images: dict[int, np.ndarray] = {}
+        for start in range(0, len(numbers), _CHUNK):
+            chunk = numbers[start : start + _CHUNK]
+            sql = (
+                "SELECT number, key, shape, codec, data FROM pictures JOIN picture_data USING (number) "
+                f"WHERE number IN ({','.join('?' * len(chunk))})"
+            )
+            for number, key, shape, codec, data in self._database.execute(sql, chunk):
+                images[number] = self._decode(number, key, shape, codec, data)
+        if len(images) < len(numbers):
+            missing = next(number for number in numbers if number not in images)
+            raise self._damaged(f"picture {missing} is missing")
+        return images
+
+    def _decode(self, number: int, key: bytes, shape: bytes, codec: int, data: bytes) -> np.ndarray:
+        try:
+            raw = zlib.decompress(data) if codec == _ZLIB else data
+            image = np.frombuffer(raw, dtype=np.uint8).reshape(_SHAPE.unpack(shape)).copy()
+        except (zlib.error, ValueError) as error:
+            raise self._damaged(f"picture {number} does not decode ({error})") from error
+        if content_key(image) != key:
+            raise self._damaged(f"picture {number} is not what was stored")
+        return image
+
+    def _damaged(self, what: str) -> UserError:
+        return UserError(f"{self._database.path}: {what}. Restore the file from a copy, or use another --dir.")
+
+
+def _compress(raw: bytes) -> tuple[int, bytes]:
+    if len(raw) > _PROBE and len(zlib.compress(raw[:_PROBE], 1)) > _WORTH * _PROBE:
+        return _RAW, raw
+    data = zlib.compress(raw, 1)
+    return (_ZLIB, data) if len(data) <= _WORTH * len(raw) else (_RAW, raw)
+
+
+def _pack(numbers: Sequence[int]) -> bytes:
+    return np.array(numbers, dtype="<i8").tobytes()
+
+
+def _unpack(data: bytes) -> list[int]:
+    return np.frombuffer(data, dtype="<i8").tolist()

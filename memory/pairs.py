@@ -1,0 +1,96 @@
+"""Preference pairs in the run's file: stored once by content, with what the reference said of them."""
+
+import hashlib
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from envs.types import Observation
+from memory.codec import pack_action, pack_choices, unpack_action, unpack_choices
+from memory.database import Database
+from memory.images import Pictures, content_key
+from memory.preferences import PreferencePair
+
+_COLUMNS = (
+    "task, cycle, source, margin, text, pictures, choices, "
+    "chosen, chosen_tokens, chosen_logprobs, chosen_mode, chosen_command, chosen_readable, "
+    "rejected, rejected_tokens, rejected_logprobs, rejected_mode, rejected_command, rejected_readable, "
+    "reference_chosen, reference_rejected"
+)
+_INSERT = f"INSERT INTO pairs (key, {_COLUMNS}) VALUES ({','.join('?' * 22)})"
+
+
+class Pairs:
+    """The table of pairs."""
+
+    def __init__(self, database: Database, pictures: Pictures) -> None:
+        self._database = database
+        self._pictures = pictures
+
+    def add(self, pairs: Sequence[PreferencePair]) -> int:
+        """Store what is not there yet, in one transaction; returns how many were new.
+
+        Raises:
+            ValueError: a margin is not finite.
+        """
+        with self._database.transaction():
+            return sum(self._add(pair) for pair in pairs)
+
+    def get(self, task: str | None = None, before_cycle: int | None = None) -> list[PreferencePair]:
+        """Pairs in order of arrival, of this task and of cycles before this one."""
+        rows = self._database.execute(
+            f"SELECT {_COLUMNS} FROM pairs WHERE task = coalesce(?, task) AND (? IS NULL OR cycle < ?) ORDER BY number",
+            (task, before_cycle, before_cycle),
+        ).fetchall()
+        images = self._pictures.get(row[5] for row in rows)
+        return [_unpack(row, shown) for row, shown in zip(rows, images, strict=True)]
+
+    def forget_after(self, cycle: int) -> int:
+        """Delete pairs of later cycles, in the caller's transaction; returns how many."""
+        rows = self._database.execute("SELECT pictures FROM pairs WHERE cycle > ?", (cycle,)).fetchall()
+        self._pictures.release(data for (data,) in rows)
+        self._database.execute("DELETE FROM pairs WHERE cycle > ?", (cycle,))
+        return len(rows)
+
+    def _add(self, pair: PreferencePair) -> bool:
+        if not np.isfinite(pair.margin):
+            raise ValueError(f"a pair's margin is {pair.margin}: it prefers nothing")
+        values = _pack(pair)
+        shown = b"".join(content_key(image) for image in pair.observation.images)
+        # references are left out: a pair scored again is the same pair
+        key = hashlib.blake2b(repr((values[:-2], shown)).encode(), digest_size=16).digest()
+        if self._database.execute("SELECT 1 FROM pairs WHERE key = ?", (key,)).fetchone():
+            return False
+        (pictures,) = self._pictures.put([pair.observation.images])
+        self._database.execute(_INSERT, (key, *values[:5], pictures, *values[5:]))
+        return True
+
+
+def _pack(pair: PreferencePair) -> tuple[Any, ...]:
+    """Values of _COLUMNS but for the pictures."""
+    return (
+        pair.task,
+        pair.cycle,
+        pair.source,
+        float(pair.margin),
+        pair.observation.text,
+        pack_choices(pair.choices),
+        *pack_action(pair.chosen),
+        *pack_action(pair.rejected),
+        *(pair.reference_logprobs or (None, None)),
+    )
+
+
+def _unpack(row: tuple[Any, ...], images: tuple[np.ndarray, ...]) -> PreferencePair:
+    return PreferencePair(
+        observation=Observation(row[4], images),
+        choices=unpack_choices(row[6]),
+        chosen=unpack_action(*row[7:13]),
+        rejected=unpack_action(*row[13:19]),
+        margin=row[3],
+        source=row[2],
+        reference_logprobs=None if row[19] is None else (row[19], row[20]),
+        task=row[0],
+        cycle=row[1],
+    )

@@ -1,0 +1,267 @@
+"""ReplayMemory: what the agent has lived through, kept, found again and forgotten.
+
+SQLite is the truth; the catalogue in RAM and the vector index are made from it. `add` never evicts: `settle` does, in
+the transaction that commits the cycle, so that a cycle which is repeated after a kill meets the same memory.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from pydantic import Field
+
+from envs.component import Settings, load
+from envs.types import Episode, Observation
+from memory.catalogue import Catalogue, View
+from memory.database import Database
+from memory.embedding import Embedder
+from memory.episodes import Episodes
+from memory.images import Pictures
+from memory.pairs import Pairs
+from memory.preferences import PreferencePair
+from memory.recall import Recall
+from memory.retention import Retention, guarded
+from memory.schema import MIGRATIONS, STEP_BITS
+from memory.vectors import Vectors
+
+
+class MemorySettings(Settings):
+    """Settings of the memory.
+
+    Attributes:
+        capacity: episodes kept when a cycle is committed.
+        retention: which strategy decides what stays, by `type` and its own settings.
+        seed: other seeds keep other samples.
+    """
+
+    capacity: int = Field(default=10_000, ge=1)
+    retention: dict[str, Any] = Field(default_factory=lambda: {"type": "balanced"})
+    seed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryStats:
+    """How much is remembered; `bytes` is what the whole file uses, free pages left out."""
+
+    episodes: int
+    steps: int
+    bytes: int
+
+
+class ReplayMemory:
+    """The memory of one run. One thread; close the database after it."""
+
+    def __init__(self, database: Database, embedder: Embedder, settings: MemorySettings | None = None) -> None:
+        """Attach to the run's file, and make its tables if it is new.
+
+        Raises:
+            UserError: the store is of a newer version, or its vectors are another embedder's; no such retention.
+        """
+        self.settings = settings or MemorySettings()
+        self._retention: Retention = load("memory.retention", self.settings.retention, "retention").build()
+        self._database = database
+        self._embedder = embedder
+        database.migrate("memory", MIGRATIONS)
+        pictures = Pictures(database)
+        self._episodes = Episodes(database, pictures, self.settings.seed)
+        self._pairs = Pairs(database, pictures)
+        self._vectors = Vectors(database, embedder)
+        self._catalogue = Catalogue(database)
+        self._catalogue.columns()
+
+    def add(self, episodes: Sequence[Episode], vectors: Sequence[np.ndarray] | None = None) -> int:
+        """Remember episodes whose ids are new; each is safe once this returns (or once the outer transaction commits).
+
+        Args:
+            vectors: float32 `[steps, dimension]` an episode if they are known already; else the embedder is asked.
+
+        Returns:
+            How many were new.
+
+        Raises:
+            TypeError, ValueError: a value can't be stored, or a vector is not finite or of the wrong shape.
+            UserError: the disk is full.
+        """
+        known = self._episodes.numbers([episode.id for episode in episodes])
+        places: dict[str, int] = {}
+        for place, episode in enumerate(episodes):
+            if episode.id not in known:
+                places.setdefault(episode.id, place)
+        new = [episodes[place] for place in places.values()]
+        matrices = self._embed(new) if vectors is None else [vectors[place] for place in places.values()]
+        for episode, matrix in zip(new, matrices, strict=True):
+            self._check(episode, matrix)
+            with self._database.transaction():
+                row = self._episodes.write(episode)
+                self._vectors.put(row[0], matrix)
+            self._catalogue.append(row)
+        return len(new)
+
+    def settle(self, rng: np.random.Generator) -> int:
+        """Write down what was rehearsed and evict what is over capacity; call it in the commit's transaction.
+
+        Returns:
+            How many episodes were evicted.
+        """
+        with self._database.transaction():
+            self._catalogue.write_seen()
+            view = self._view()
+            gone = view.numbers[:0]
+            if len(view) > self.settings.capacity:
+                gone = np.setdiff1d(view.numbers, guarded(self._retention, view, self.settings.capacity, rng))
+            self._evict(gone)
+        return len(gone)
+
+    def forget_after(self, cycle: int) -> int:
+        """Drop episodes and pairs of cycles after this one, and what was rehearsed since: how a resumed run begins.
+
+        Returns:
+            How many episodes went.
+        """
+        with self._database.transaction():
+            columns = self._catalogue.columns()
+            gone = columns["number"][columns["cycle"] > cycle]
+            self._evict(gone)
+            self._pairs.forget_after(cycle)
+        self._catalogue.forget_seen()
+        return len(gone)
+
+    def get(self, ids: Sequence[str]) -> list[Episode]:
+        """These episodes in this order, as they were to the last bit. Treat pictures as read-only: they are shared.
+
+        Raises:
+            KeyError: one is not there.
+            UserError: a picture is missing or damaged.
+        """
+        numbers = self._episodes.numbers(ids)
+        missing = [name for name in ids if name not in numbers]
+        if missing:
+            raise KeyError(f"no episode {missing[0]!r} in memory")
+        return self._episodes.read([numbers[name] for name in ids])
+
+    def ids(self, task: str | None = None, before_cycle: int | None = None) -> list[str]:
+        """Ids in order of arrival, of this task and of cycles before this one."""
+        rows = self._database.execute(
+            "SELECT id FROM episodes WHERE task = coalesce(?, task) AND (? IS NULL OR cycle < ?) ORDER BY number",
+            (task, before_cycle, before_cycle),
+        )
+        return [name for (name,) in rows]
+
+    def draw(
+        self,
+        recall: Recall,
+        count: int,
+        rng: np.random.Generator,
+        before_cycle: int,
+        tasks: Iterable[str] | None = None,
+        like: Sequence[Observation] = (),
+    ) -> list[Episode]:
+        """Episodes to rehearse, of cycles before this one, that hold `count` steps together (or all there are).
+
+        Whole episodes, none twice; those the world broke, or without steps, are left out. That they were rehearsed in
+        cycle `before_cycle` is known to later draws at once, and to a resumed run once `settle` was committed.
+
+        Args:
+            count: in steps; the last episode may go beyond.
+            tasks: of these only; None means all.
+            like: observations of what goes wrong now, for strategies that look for similar ones.
+        """
+        columns = self._catalogue.columns()
+        mask = (columns["cycle"] < before_cycle) & (columns["length"] > 0) & ~columns["broken"]
+        if tasks is not None:
+            mask &= self._catalogue.in_tasks(tasks)
+        drawn = np.asarray(recall.draw(self._view().where(mask), like, count, rng), np.int64)
+        self._catalogue.mark_seen(drawn, before_cycle)
+        return self._episodes.read(drawn.tolist())
+
+    def search(self, what: Observation | np.ndarray, k: int) -> list[tuple[str, int, float]]:
+        """The `k` steps most like an observation or a vector `[dimension]`: (episode id, step, cosine), best first.
+
+        Raises:
+            ValueError: the vector is not finite or of the wrong length.
+        """
+        queries = self._embedder.embed([what]) if isinstance(what, Observation) else np.asarray(what)[None]
+        steps, similarities = (row[0] for row in self._vectors.search(queries, k))
+        numbers = steps >> STEP_BITS
+        names = self._episodes.ids(np.unique(numbers).tolist())
+        places = steps & ((1 << STEP_BITS) - 1)
+        return [
+            (names[number], place, similarity)
+            for number, place, similarity in zip(numbers.tolist(), places.tolist(), similarities.tolist(), strict=True)
+        ]
+
+    def add_pairs(self, pairs: Sequence[PreferencePair]) -> int:
+        """Remember pairs that are new, in one transaction; returns how many were."""
+        return self._pairs.add(pairs)
+
+    def pairs(self, task: str | None = None, before_cycle: int | None = None) -> list[PreferencePair]:
+        """Remembered pairs in order of arrival, of this task and of cycles before this one."""
+        return self._pairs.get(task, before_cycle)
+
+    def stats(self) -> MemoryStats:
+        """How much is remembered."""
+        columns = self._catalogue.columns()
+        pages, free, size = (
+            self._database.execute(f"PRAGMA {name}").fetchone()[0]
+            for name in ("page_count", "freelist_count", "page_size")
+        )
+        return MemoryStats(len(columns["number"]), int(columns["length"].sum()), (pages - free) * size)
+
+    def rebuild_index(self) -> None:
+        """Make the vector index anew from SQLite."""
+        self._vectors.rebuild()
+
+    def save_index(self, always: bool = False) -> None:
+        """Write the index file if much has changed, or anything with `always`. Only saves time at the next opening."""
+        self._vectors.save(always)
+
+    def _view(self) -> View:
+        return self._catalogue.view(self._mean_vectors, self._nearest)
+
+    def _mean_vectors(self, numbers: np.ndarray) -> np.ndarray:
+        out = np.zeros((len(numbers), self._embedder.dimension), np.float32)
+        for row, number in zip(out, numbers.tolist(), strict=True):
+            vectors = self._vectors.get(number)
+            if len(vectors):
+                row[:] = vectors.mean(axis=0)
+        return out
+
+    def _nearest(self, view: View, observations: Sequence[Observation], count: int) -> np.ndarray:
+        """Episodes of `view` by the rank of their best step, queries taking turns, until they hold `count` steps."""
+        if not len(view) or not len(observations):
+            return view.numbers[:0]
+        queries = self._embedder.embed(observations)
+        k, total = max(64, count), len(self._vectors)
+        while True:
+            steps, similarities = self._vectors.search(queries, k)
+            rank = np.broadcast_to(np.arange(steps.shape[1]), steps.shape).ravel()
+            order = np.lexsort((steps.ravel(), -similarities.ravel(), rank))
+            found = steps.ravel()[order] >> STEP_BITS
+            found = found[np.isin(found, view.numbers)]
+            _, first = np.unique(found, return_index=True)
+            chosen = view.first(np.searchsorted(view.numbers, found[np.sort(first)]), count)
+            if k >= total or int(view.length[np.isin(view.numbers, chosen)].sum()) >= count:
+                return chosen
+            k *= 4
+
+    def _embed(self, episodes: Sequence[Episode]) -> list[np.ndarray]:
+        observations = [step.observation for episode in episodes for step in episode.steps]
+        matrix = self._embedder.embed(observations) if observations else np.empty((0, self._embedder.dimension))
+        ends = np.cumsum([len(episode.steps) for episode in episodes])
+        return np.split(matrix, ends[:-1]) if episodes else []
+
+    def _check(self, episode: Episode, matrix: np.ndarray) -> None:
+        if np.shape(matrix) != (len(episode.steps), self._embedder.dimension) or not np.isfinite(matrix).all():
+            raise ValueError(
+                f"episode {episode.id}: vectors must be finite [{len(episode.steps)}, {self._embedder.dimension}], "
+                f"these are {list(np.shape(matrix))}"
+            )
+
+    def _evict(self, numbers: np.ndarray) -> None:
+        if len(numbers):
+            columns = self._catalogue.columns()
+            lengths = columns["length"][np.isin(columns["number"], numbers)].tolist()
+            self._episodes.delete(numbers.tolist())
+            self._vectors.drop(list(zip(np.sort(numbers).tolist(), lengths, strict=True)))
+            self._catalogue.remove(numbers)

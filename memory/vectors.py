@@ -1,0 +1,250 @@
+"""The vectors of all steps in SQLite, and a vector index beside them that is only ever a cache.
+
+Every episode that comes or goes leaves a numbered change; the index remembers the last one it has followed. Its file is
+written aside, with a checksum, fsynced and renamed. Missing, damaged, of another store, of another embedder, ahead of
+SQLite or too far behind: whatever is doubtful is thrown away and rebuilt, so a neighbour is never wrong.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from envs.component import UserError
+from memory.codec import pack_floats, unpack_floats
+from memory.database import Database
+from memory.embedding import Embedder
+from memory.index import FaissIndex, VectorIndex
+from memory.schema import STEP_BITS
+
+MAGIC = b"holdtrue index 1\n"
+_DIGEST = 32
+_CHUNK = 4096  # episodes read at once in a rebuild
+_SAVE_SHARE = 0.1  # a saved index that lacks less than this is not written again yet
+
+
+class Vectors:
+    """Vectors by episode, and the search over their steps."""
+
+    def __init__(self, database: Database, embedder: Embedder, index: type[VectorIndex] = FaissIndex) -> None:
+        """Attach to the store; the index is loaded or built at the first search.
+
+        Raises:
+            UserError: the store's vectors were made by another embedder.
+        """
+        self._database = database
+        self._embedder = embedder
+        self._make = index
+        self._path = Path(f"{database.path}.index")
+        self._number = self._register()
+        self._index: VectorIndex | None = None
+        self._followed = 0  # the last change the index has seen
+        self._saved = 0  # the last change the file has seen
+        self._doubt_after: int | None = None  # count of rollbacks when changes that may be undone were followed
+        self._drop_file_of_the_future()
+
+    def put(self, episode: int, vectors: np.ndarray) -> None:
+        """Store float32 `[steps, dimension]` of a new episode, in the caller's transaction."""
+        self._database.execute(
+            "INSERT INTO vectors (episode, embedder, data) VALUES (?, ?, ?)",
+            (episode, self._number, pack_floats(vectors)),
+        )
+        self._log([(episode, 1, len(vectors))])
+
+    def drop(self, episodes: Sequence[tuple[int, int]]) -> None:
+        """Forget episodes, given as (number, steps), in the caller's transaction."""
+        self._database.executemany("DELETE FROM vectors WHERE episode = ?", [(number,) for number, _ in episodes])
+        self._log([(number, 0, length) for number, length in episodes])
+
+    def get(self, episode: int) -> np.ndarray:
+        """Float32 `[steps, dimension]` of one episode."""
+        row = self._database.execute("SELECT data FROM vectors WHERE episode = ?", (episode,)).fetchone()
+        if row is None:
+            raise self._damaged(f"the vectors of episode {episode} are missing")
+        return self._unpack(episode, row[0])
+
+    def search(self, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+        """Nearest steps: numbers int64 `[n, k]` and cosines float32 `[n, k]`, with what was written until now."""
+        return self._up_to_date().search(queries, k)
+
+    def __len__(self) -> int:
+        """Steps that can be found."""
+        return len(self._up_to_date())
+
+    def rebuild(self) -> None:
+        """Make the index anew from SQLite."""
+        self._index = self._make(self._embedder.dimension)
+        for ids, vectors in self._stored():
+            self._index.add(ids, vectors)
+        self._followed = self._last_change()
+        self._note_doubt()
+
+    def save(self, always: bool = False) -> None:
+        """Write the index file if it was used and much has changed, or anything with `always`; not in a transaction."""
+        if self._index is None or self._database.in_transaction:
+            return
+        index = self._up_to_date()
+        stale = self._database.execute("SELECT sum(length) FROM changes WHERE sequence > ?", (self._saved,))
+        changed = stale.fetchone()[0] or 0
+        if changed == 0 or (not always and changed < _SAVE_SHARE * len(index)):
+            return
+        head = json.dumps(self._identity() | {"sequence": self._followed, "count": len(index)}).encode()
+        _write_checked(self._path, head, index.dump())
+        self._saved = self._followed
+        with self._database.transaction():
+            self._database.execute("DELETE FROM changes WHERE sequence <= ?", (self._saved,))
+
+    def _up_to_date(self) -> VectorIndex:
+        if self._doubt_after is not None and self._doubt_after != self._database.rollbacks:
+            self._index = None  # it has followed changes that were undone
+        if self._index is None and not self._load():
+            self.rebuild()
+        assert self._index is not None
+        self._follow(self._index)
+        return self._index
+
+    def _follow(self, index: VectorIndex) -> None:
+        sql = "SELECT sequence, episode, came, length FROM changes WHERE sequence > ? ORDER BY sequence"
+        rows = self._database.execute(sql, (self._followed,)).fetchall()
+        if not rows:
+            return
+        gone = {episode: length for _, episode, came, length in rows if not came}
+        new = [episode for _, episode, came, length in rows if came and episode not in gone]
+        if gone:
+            index.remove(np.concatenate([_step_numbers(number, length) for number, length in gone.items()]))
+        for start in range(0, len(new), _CHUNK):
+            chunk = new[start : start + _CHUNK]
+            vectors = [self.get(episode) for episode in chunk]
+            ids = [_step_numbers(number, len(v)) for number, v in zip(chunk, vectors, strict=True)]
+            index.add(np.concatenate(ids), np.concatenate(vectors))
+        self._followed = rows[-1][0]
+        self._note_doubt()
+
+    def _note_doubt(self) -> None:
+        self._doubt_after = self._database.rollbacks if self._database.in_transaction else None
+
+    def _stored(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        rows = self._database.execute("SELECT episode, data FROM vectors ORDER BY episode")
+        while chunk := rows.fetchmany(_CHUNK):
+            vectors = [self._unpack(episode, data) for episode, data in chunk]
+            ids = [_step_numbers(row[0], len(v)) for row, v in zip(chunk, vectors, strict=True)]
+            yield np.concatenate(ids), np.concatenate(vectors)
+
+    def _load(self) -> bool:
+        """Take the index from its file; False on any doubt."""
+        content = _read_checked(self._path)
+        if content is None:
+            return False
+        head, data = content
+        if any(head.get(key) != value for key, value in self._identity().items()):
+            return False
+        if not self._trimmed() <= head["sequence"] <= self._last_change():
+            return False
+        self._index = self._make.load(data)
+        self._followed = self._saved = head["sequence"]
+        self._doubt_after = None
+        if len(self._index) == head["count"]:
+            self._follow(self._index)
+            expected = self._database.execute("SELECT sum(length) FROM episodes").fetchone()[0] or 0
+            return len(self._index) == expected
+        return False
+
+    def _drop_file_of_the_future(self) -> None:
+        """A file that is ahead of SQLite (a restored copy, a power cut) must not be believed once SQLite catches up."""
+        head = _read_head(self._path)
+        if head is not None and not head.get("sequence", 0) <= self._last_change():
+            self._path.unlink(missing_ok=True)
+
+    def _register(self) -> int:
+        sql = "SELECT number, version FROM embedders WHERE number IN (SELECT embedder FROM vectors LIMIT 1)"
+        used = self._database.execute(sql).fetchone()
+        if used and used[1] != self._embedder.version:
+            raise UserError(
+                f"memory.embedder is {self._embedder.version}, but {self._database.path} holds vectors of {used[1]}: "
+                "they can't be compared. Use the embedder the run began with, or another --dir."
+            )
+        values = (self._embedder.version, self._embedder.dimension)
+        self._database.execute("INSERT OR IGNORE INTO embedders (version, dimension) VALUES (?, ?)", values)
+        return self._database.execute("SELECT number FROM embedders WHERE version = ?", values[:1]).fetchone()[0]
+
+    def _identity(self) -> dict[str, object]:
+        store = self._database.execute("SELECT value FROM facts WHERE name = 'store'").fetchone()[0]
+        return {"store": store, "embedder": self._embedder.version, "dimension": self._embedder.dimension}
+
+    def _log(self, rows: Sequence[tuple[int, int, int]]) -> None:
+        self._database.executemany("INSERT INTO changes (episode, came, length) VALUES (?, ?, ?)", rows)
+
+    def _last_change(self) -> int:
+        row = self._database.execute("SELECT seq FROM sqlite_sequence WHERE name = 'changes'").fetchone()
+        return row[0] if row else 0
+
+    def _trimmed(self) -> int:
+        """The last change that is no longer in the table."""
+        first = self._database.execute("SELECT min(sequence) FROM changes").fetchone()[0]
+        return self._last_change() if first is None else first - 1
+
+    def _unpack(self, episode: int, data: bytes) -> np.ndarray:
+        if len(data) % (4 * self._embedder.dimension):
+            raise self._damaged(f"the vectors of episode {episode} are cut short")
+        return unpack_floats(data).reshape(-1, self._embedder.dimension)
+
+    def _damaged(self, what: str) -> UserError:
+        return UserError(f"{self._database.path}: {what}. Restore the file from a copy, or use another --dir.")
+
+
+def _step_numbers(episode: int, length: int) -> np.ndarray:
+    return (episode << STEP_BITS) + np.arange(length, dtype=np.int64)
+
+
+def _write_checked(path: Path, head: bytes, data: np.ndarray) -> None:
+    """Magic, digest, length of head, head, data; the old file stays until the new one is whole on the disk."""
+    aside = Path(f"{path}.tmp")
+    size = len(head).to_bytes(4, "little")
+    digest = hashlib.blake2b(size + head, digest_size=_DIGEST)
+    digest.update(data.data)
+    try:
+        with open(aside, "wb") as file:
+            file.write(MAGIC + digest.digest() + size + head)
+            file.write(data.data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(aside, path)
+    except OSError as error:
+        aside.unlink(missing_ok=True)
+        raise UserError(
+            f"{path}: {error.strerror}. Nothing is lost; free some space and go on with --resume."
+        ) from error
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def _read_head(path: Path) -> dict[str, int] | None:
+    """The head as it stands, unchecked; None if there is no readable one."""
+    try:
+        with open(path, "rb") as file:
+            start = file.read(len(MAGIC) + _DIGEST + 4)
+            if not start.startswith(MAGIC):
+                return None
+            head = json.loads(file.read(int.from_bytes(start[-4:], "little")))
+            return head if isinstance(head, dict) and isinstance(head.get("sequence"), int) else None
+    except (OSError, ValueError):
+        return None
+
+
+def _read_checked(path: Path) -> tuple[dict[str, int], np.ndarray] | None:
+    """Head and data if every byte is as written, else None."""
+    head = _read_head(path)
+    if head is None:
+        return None
+    content = np.fromfile(path, dtype=np.uint8)
+    body = len(MAGIC) + _DIGEST
+    if hashlib.blake2b(content[body:].data, digest_size=_DIGEST).digest() != content[len(MAGIC) : body].tobytes():
+        return None
+    size = int.from_bytes(content[body : body + 4].tobytes(), "little")
+    return head, content[body + 4 + size :]

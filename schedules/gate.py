@@ -1,0 +1,160 @@
+"""The gate: a candidate becomes champion only if it surely gained on what it trained and lost nowhere else.
+
+Every verdict is one sentence with its numbers, for a person who reads the report a week later.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from pydantic import Field
+
+from envs.component import Settings
+from schedules.comparison import ExamResult, gain, gain_lower_bound
+
+
+class GateSettings(Settings):
+    """What a candidate must show.
+
+    Attributes:
+        on: False keeps every candidate (the control without a gate); the verdict still says what the gate would have.
+        min_gain: the one-sided 95 % lower bound of the gain on the trained task must be above it (success, 0..1).
+        max_loss: no live task may be estimated worse than the champion, or than its best ever, by more (success, 0..1).
+        max_kl_old: cap of KL(champion || candidate) on remembered old observations, nats per decision.
+        min_readable: least share of the candidate's exam actions that name a command.
+        min_exam: fewest exam seeds a verdict may rest on.
+    """
+
+    on: bool = True
+    min_gain: float = Field(0.0, ge=-1, lt=1)
+    max_loss: float = Field(0.1, ge=0, le=1)
+    max_kl_old: float = Field(0.5, gt=0)
+    min_readable: float = Field(0.95, ge=0, le=1)
+    min_exam: int = Field(30, ge=2)
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """Whether the candidate becomes champion, and why."""
+
+    accepted: bool
+    sentence: str
+
+
+def judge(
+    settings: GateSettings,
+    task: str,
+    champion: Mapping[str, ExamResult],
+    candidate: Mapping[str, ExamResult],
+    best_ever: Mapping[str, ExamResult],
+    kl_old: float | None,
+    readable: float,
+) -> Verdict:
+    """Judge a candidate trained on `task`.
+
+    Args:
+        champion: its exam by task, on the same seeds; only tasks that are live.
+        candidate: its exam by task; every task of `champion` must be there.
+        best_ever: the best exam any champion sat, by task; a task without one is held to the champion alone.
+        kl_old: nats per decision on old tasks, None when there was nothing to remember.
+        readable: share of the candidate's exam actions that were readable, 0..1.
+
+    Raises:
+        ValueError: the candidate did not sit an exam the champion sat, or the two share no seed.
+    """
+    missing = sorted(champion.keys() - candidate.keys())
+    if missing or task not in champion:
+        raise ValueError(f"the gate needs both exams of {', '.join(missing) or task}")
+    facts = [_gain_sentence(task, champion[task], candidate[task])]
+    worst, margin = _worst_other(settings, task, champion, candidate, best_ever)
+    if worst:
+        facts.append(f"worst old task {worst} {margin:+.2f} (allowed -{settings.max_loss:.2f})")
+    faults = [
+        *_exam_faults(settings, candidate),
+        *_gain_faults(settings, champion[task], candidate[task]),
+        *_loss_faults(settings, champion, candidate, best_ever),
+        *_behaviour_faults(settings, kl_old, readable),
+    ]
+    told = "; ".join(facts)
+    if not settings.on:
+        would = f"a gate would have refused: {', and '.join(faults)}" if faults else "a gate would have promoted it too"
+        return Verdict(True, f"gate off, kept: {told}; {would}")
+    if faults:
+        return Verdict(False, f"refused: {', and '.join(faults)} ({told})")
+    return Verdict(True, f"promoted: {told}")
+
+
+def floor(settings: GateSettings, champion: ExamResult, best: ExamResult | None) -> float:
+    """Least success the candidate must show on a task.
+
+    The champion less `max_loss`; nor more than that under the best ever, so that many small losses do not add up. A
+    champion that is already below that (after a run without a gate, say) needs only not to fall further: else nothing
+    could ever be promoted again.
+    """
+    least = champion.mean - settings.max_loss
+    return least if best is None else max(least, min(best.mean - settings.max_loss, champion.mean))
+
+
+def _exam_faults(settings: GateSettings, candidate: Mapping[str, ExamResult]) -> list[str]:
+    short = min(candidate.values(), key=lambda result: len(result.seeds))
+    if len(short.seeds) >= settings.min_exam:
+        return []
+    return [
+        f"the exam of {short.task} has {len(short.seeds)} seeds where {settings.min_exam} are needed (gate.min_exam)"
+    ]
+
+
+def _gain_faults(settings: GateSettings, champion: ExamResult, candidate: ExamResult) -> list[str]:
+    if gain_lower_bound(champion, candidate) > settings.min_gain:
+        return []
+    return [f"the gain on {candidate.task} is not sure (its bound must be above {settings.min_gain:+.2f})"]
+
+
+def _loss_faults(
+    settings: GateSettings,
+    champion: Mapping[str, ExamResult],
+    candidate: Mapping[str, ExamResult],
+    best_ever: Mapping[str, ExamResult],
+) -> list[str]:
+    faults = []
+    for name, held in champion.items():
+        best = best_ever.get(name, held)
+        least = floor(settings, held, best)
+        if candidate[name].mean < least - 1e-9:
+            faults.append(
+                f"{name} fell to {candidate[name].mean:.2f} where {least:.2f} is the least"
+                f" (champion {held.mean:.2f}, best ever {best.mean:.2f})"
+            )
+    return faults
+
+
+def _behaviour_faults(settings: GateSettings, kl_old: float | None, readable: float) -> list[str]:
+    faults = []
+    if kl_old is not None and not kl_old <= settings.max_kl_old:  # so that not-a-number is a fault too
+        faults.append(f"KL on old tasks is {kl_old:.3f} nats (cap {settings.max_kl_old:.3f})")
+    if not readable >= settings.min_readable:
+        faults.append(f"only {readable:.1%} of its actions were readable (floor {settings.min_readable:.1%})")
+    return faults
+
+
+def _gain_sentence(task: str, champion: ExamResult, candidate: ExamResult) -> str:
+    least = gain_lower_bound(champion, candidate)
+    return (
+        f"{task} {champion.mean:.2f} -> {candidate.mean:.2f} ({gain(champion, candidate):+.2f}, at least {least:+.2f})"
+    )
+
+
+def _worst_other(
+    settings: GateSettings,
+    task: str,
+    champion: Mapping[str, ExamResult],
+    candidate: Mapping[str, ExamResult],
+    best_ever: Mapping[str, ExamResult],
+) -> tuple[str, float]:
+    """The other task nearest to its floor, and its change against what it is held to; "" if there is no other."""
+    changes = {
+        name: candidate[name].mean - floor(settings, held, best_ever.get(name)) - settings.max_loss
+        for name, held in champion.items()
+        if name != task
+    }
+    worst = min(changes, key=lambda name: changes[name], default="")
+    return worst, changes.get(worst, 0.0)

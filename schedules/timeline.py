@@ -1,0 +1,47 @@
+"""When each regime of a stream begins and ends, and the score matrix as the ledger keeps it: a row a cycle."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from schedules.checkpoint import Committed
+from schedules.config import StreamSettings
+from schedules.metrics import Regime, ScoreMatrix, from_json, to_json
+
+
+def timeline(stream: StreamSettings) -> tuple[Regime, ...]:
+    """The columns of the score matrix.
+
+    A regime that replaces another begins with the first cycle that trains it; there the other ends. All others are
+    there from the start: they can be examined before they are trained.
+    """
+    first = {plan.task: i for i, plan in reversed(list(enumerate(stream.cycles, start=1)))}
+    gone = {r.replaces: first.get(name) for name, r in stream.regimes.items() if r.replaces is not None}
+    return tuple(
+        Regime(name, r.known, first.get(name, len(stream.cycles) + 1) if r.replaces else 0, gone.get(name))
+        for name, r in stream.regimes.items()
+    )
+
+
+def last_row(matrix: ScoreMatrix) -> dict[str, Any]:
+    """The newest row as JSON-able data, with the cycle that made it."""
+    return {
+        "cells": to_json(matrix)["rows"][-1],
+        "primary": matrix.primary[-1] if matrix.primary else None,
+        "accepted": matrix.accepted[-1] if matrix.accepted else None,
+    }
+
+
+def restore_matrix(regimes: tuple[Regime, ...], committed: Sequence[Committed]) -> ScoreMatrix | None:
+    """The matrix of all committed cycles; None before the first."""
+    if not committed:
+        return None
+    rows = [entry.outcomes for entry in committed]
+    empty = to_json(ScoreMatrix(regimes, ()))
+    return from_json(
+        {
+            "regimes": empty["regimes"],
+            "rows": [row["cells"] for row in rows],
+            "primary": [row["primary"] for row in rows[1:]],
+            "accepted": [row["accepted"] for row in rows[1:]],
+        }
+    )

@@ -1,0 +1,133 @@
+"""The gate on hand cases, and how often it errs on simulated exams of 100 seeds."""
+
+import numpy as np
+import pytest
+from pydantic import ValidationError
+
+from schedules.comparison import ExamResult
+from schedules.gate import GateSettings, Verdict, floor, judge
+
+SETTINGS = GateSettings()
+
+
+def exam(task: str, right: int, seeds: int = 100) -> ExamResult:
+    return ExamResult(task, tuple(range(seeds)), tuple(k < right for k in range(seeds)))
+
+
+def verdict(
+    before: dict[str, int],
+    after: dict[str, int],
+    best: dict[str, int] | None = None,
+    settings: GateSettings = SETTINGS,
+    kl_old: float | None = 0.01,
+    readable: float = 1.0,
+) -> Verdict:
+    sides = [{task: exam(task, right) for task, right in side.items()} for side in (before, after, best or before)]
+    return judge(settings, "exchanged", *sides, kl_old, readable)
+
+
+def test_promotion_is_told_with_its_numbers() -> None:
+    told = verdict({"goto": 98, "exchanged": 31}, {"goto": 96, "exchanged": 93})
+    assert told == Verdict(
+        True, "promoted: exchanged 0.31 -> 0.93 (+0.62, at least +0.54); worst old task goto -0.02 (allowed -0.10)"
+    )
+
+
+def test_no_gain_is_refused() -> None:
+    told = verdict({"goto": 98, "exchanged": 50}, {"goto": 99, "exchanged": 53})
+    assert told == Verdict(
+        False,
+        "refused: the gain on exchanged is not sure (its bound must be above +0.00) "
+        "(exchanged 0.50 -> 0.53 (+0.03, at least +0.00); worst old task goto +0.01 (allowed -0.10))",
+    )
+
+
+def test_loss_on_an_old_task_is_refused() -> None:
+    told = verdict({"goto": 98, "exchanged": 31}, {"goto": 78, "exchanged": 93})
+    assert not told.accepted
+    assert "goto fell to 0.78 where 0.88 is the least (champion 0.98, best ever 0.98)" in told.sentence
+    assert verdict({"goto": 98, "exchanged": 31}, {"goto": 88, "exchanged": 93}).accepted, "just allowed"
+
+
+def test_small_losses_do_not_add_up() -> None:
+    """0.98 -> 0.90 was allowed; the next 0.08 is measured against the best ever."""
+    told = verdict({"goto": 90, "exchanged": 31}, {"goto": 82, "exchanged": 93}, best={"goto": 98, "exchanged": 31})
+    assert not told.accepted
+    assert "0.88 is the least" in told.sentence
+
+
+def test_a_champion_below_its_best_may_recover_in_steps() -> None:
+    """Relearning 0.35 -> 0.60 of a once 0.90 skill is progress; falling further is not."""
+    assert floor(SETTINGS, exam("b", 35), exam("b", 90)) == pytest.approx(0.35)
+    assert verdict({"exchanged": 35}, {"exchanged": 60}, best={"exchanged": 90}).accepted
+    assert not verdict({"b": 35, "exchanged": 30}, {"b": 34, "exchanged": 90}, {"b": 90, "exchanged": 30}).accepted
+
+
+def test_behaviour_is_watched() -> None:
+    good = ({"goto": 98, "exchanged": 31}, {"goto": 98, "exchanged": 93})
+    assert "KL on old tasks is 0.700 nats (cap 0.500)" in verdict(*good, kl_old=0.7).sentence
+    assert not verdict(*good, kl_old=float("nan")).accepted
+    assert verdict(*good, kl_old=None).accepted
+    assert "only 90.0% of its actions were readable (floor 95.0%)" in verdict(*good, readable=0.9).sentence
+
+
+def test_short_exam_carries_no_verdict() -> None:
+    sides = [{"exchanged": exam("exchanged", right, 20)} for right in (2, 20)]
+    told = judge(SETTINGS, "exchanged", *sides, {}, None, 1.0)
+    assert not told.accepted
+    assert "the exam of exchanged has 20 seeds where 30 are needed (gate.min_exam)" in told.sentence
+
+
+def test_gate_off_keeps_everything_and_says_so() -> None:
+    off = GateSettings(on=False)
+    told = verdict({"goto": 98, "exchanged": 31}, {"goto": 20, "exchanged": 30}, settings=off)
+    assert told.accepted
+    assert told.sentence.startswith("gate off, kept: exchanged 0.31 -> 0.30")
+    assert "a gate would have refused: the gain on exchanged is not sure" in told.sentence
+    assert "would have promoted" in verdict({"exchanged": 31}, {"exchanged": 93}, settings=off).sentence
+
+
+def test_all_faults_are_named() -> None:
+    told = verdict({"a": 90, "b": 90, "exchanged": 50}, {"a": 10, "b": 20, "exchanged": 50}, kl_old=3.0, readable=0.1)
+    assert all(word in told.sentence for word in ("not sure", "a fell to", "b fell to", "KL on old", "readable"))
+
+
+def test_a_missing_exam_is_an_error_of_the_program() -> None:
+    with pytest.raises(ValueError, match="both exams of goto"):
+        verdict({"goto": 98, "exchanged": 31}, {"exchanged": 93})
+    with pytest.raises(ValueError, match="both exams of exchanged"):
+        verdict({"goto": 98}, {"goto": 93})
+
+
+def test_settings_are_checked() -> None:
+    with pytest.raises(ValidationError, match="max_loss"):
+        GateSettings(max_loss=1.5)
+    with pytest.raises(ValidationError, match="maxloss"):
+        GateSettings.model_validate({"maxloss": 0.1})
+
+
+@pytest.mark.parametrize(
+    ("trained", "old", "at_least", "at_most"),
+    [
+        pytest.param((0.6, 0.8), (0.95, 0.75), 0, 5, id="0.2 worse on one old task: refused 95 times or more"),
+        pytest.param((0.6, 0.8), (0.95, 0.95), 85, 100, id="0.2 better, nothing lost: promoted 85 times or more"),
+        pytest.param((0.6, 0.6), (0.95, 0.95), 0, 5, id="equal: promoted 5 times or less"),
+    ],
+)
+def test_operating_characteristic(
+    trained: tuple[float, float], old: tuple[float, float], at_least: int, at_most: int
+) -> None:
+    """1000 simulated exams, told per 100; three old tasks, one perhaps hurt, and a best ever over 4 rows."""
+    rng = np.random.default_rng(0)
+
+    def drawn(task: str, success: float) -> ExamResult:
+        return ExamResult(task, tuple(range(100)), tuple(map(bool, rng.random(100) < success)))
+
+    truth = {"new": trained, "hurt": old, "a": (0.95, 0.95), "b": (0.9, 0.9)}
+    promoted = 0
+    for _ in range(1000):
+        rows = [{task: drawn(task, before) for task, (before, _) in truth.items()} for _ in range(4)]
+        best = {task: max((row[task] for row in rows), key=lambda cell: cell.mean) for task in truth}
+        candidate = {task: drawn(task, after) for task, (_, after) in truth.items()}
+        promoted += judge(SETTINGS, "new", rows[-1], candidate, best, None, 1.0).accepted
+    assert at_least <= promoted / 10 <= at_most, f"{promoted / 10:.0f} of 100"
