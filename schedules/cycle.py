@@ -63,9 +63,11 @@ def drain(loop: Loop, steps: Generator[Metrics, None, UpdateReport]) -> UpdateRe
     """Run an update to its end. It yields after each optimizer step: there others may act (the service does)."""
     while True:
         try:
-            loop.curve.append(next(steps))
+            metrics = next(steps)
         except StopIteration as end:
             return end.value
+        loop.curve.append(metrics)
+        loop.progress.step(metrics)
 
 
 def run_stream(loop: Loop) -> None:

@@ -72,7 +72,7 @@ class Loop:
     def close(self) -> None:
         """Close what is open; what is committed stays."""
         self.pool.close()
-        self.memory.save_index()
+        self.memory.save_index(always=True)
         self.database.close()
 
     # -- a cycle's parts, in the order they are used ------------------------------------------------------------------
@@ -185,14 +185,16 @@ class Loop:
                 self.memory.settle(self.rng(cycle, "settle"))
                 self.ledger.commit(entry, record)
         self.committed.append(entry)
+        self.memory.save_index()
+        if report:
+            self.progress.done(report.verdict)
         self.record()
 
     def record(self) -> None:
         """Send MLflow what it has not confirmed, and rewrite the report."""
         with self.phase("tracking", "telling MLflow"):
-            if self.tracker.ids is None:
-                self.tracker.start(self.stream.stream, self.stream.model_dump(mode="json"))
-            trouble = deliver(self.tracker, list(self.ledger.unsent()), self.ledger.mark_sent)
+            settings = self.stream.model_dump(mode="json")
+            trouble = deliver(self.tracker, self.stream.stream, settings, self.ledger.unsent(), self.ledger.mark_sent)
         if trouble:
             self.progress.done(trouble)
         self.write_report()

@@ -31,8 +31,12 @@ def child_series(report: Mapping[str, Any]) -> dict[str, float | None]:
 
 def timeline_note(stream: str, cycle: Mapping[str, Any]) -> str:
     """What MLflow's page says at the top of the timeline, in Markdown."""
+    known = {name: value for name, value in cycle["figures"].items() if value is not None}
+    wide = {"forgetting": f" ± {known['forgetting_ci']:.3f}"} if "forgetting_ci" in known else {}
     told = [
-        f"{name.replace('_', ' ')} **{value:.3f}**" for name, value in cycle["figures"].items() if value is not None
+        f"{name.replace('_', ' ')} **{value:.3f}**{wide.get(name, '')}"
+        for name, value in known.items()
+        if name != "forgetting_ci"
     ]
     verdict = cycle["report"]["verdict"] if cycle["report"] else "examined before any cycle"
     return (

@@ -32,7 +32,8 @@ QUIET = {
 CYCLE, KIND, RECORDED = "holdtrue.cycle", "holdtrue.kind", "holdtrue.recorded"
 PARENT, NOTE = "mlflow.parentRunId", "mlflow.note.content"
 BATCH = 1000  # MLflow's own limit of metrics in one call
-UNNAMEABLE = re.compile(r"[^\w\-. /]", re.ASCII)  # what MLflow lets no metric be called
+LONGEST = 6000  # and of characters of a parameter
+UNNAMEABLE = re.compile(r"[^\w\-. /]", re.ASCII)  # what it lets no metric or parameter be called
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +113,8 @@ class Tracker:
         run = self.client.create_run(
             experiment, tags={KIND: "timeline", "holdtrue.stream": stream}, run_name="timeline"
         )
-        written = [Param(name, str(value)) for name, value in flat(params).items()]
+        named = {UNNAMEABLE.sub("_", name): str(value)[:LONGEST] for name, value in flat(params).items()}
+        written = [Param(name, value) for name, value in named.items()]
         for start in range(0, len(written), 100):
             self.client.log_batch(run.info.run_id, params=written[start : start + 100])
         return run
@@ -202,21 +204,26 @@ class Tracker:
         self.client.log_batch(run_id, tags=[RunTag(name, value) for name, value in tags.items()])
 
 
-def deliver(tracker: Tracker, records: Iterable[Mapping[str, Any]], sent: Callable[[int], None]) -> str:
-    """Send outbox records in order and tell `sent` each cycle that is there.
+def deliver(
+    tracker: Tracker,
+    stream: str,
+    params: Mapping[str, Any],
+    records: Iterable[Mapping[str, Any]],
+    sent: Callable[[int], None],
+) -> str:
+    """Send outbox records in order and tell `sent` each cycle that is there. The first call starts the tracker.
 
     Returns:
         "" if all arrived, else why not: the rest stays in the outbox for the next time, and cycles go on meanwhile.
     """
     for cycle in records:
         try:
+            if tracker.ids is None:
+                tracker.start(stream, params)
             tracker.record(cycle)
-        except (
-            Exception
-        ) as error:  # MLflow passes on errors of its database, its files and its server, each of another kind
-            return (
-                f"MLflow did not take cycle {cycle['cycle']} ({error}); it is kept and sent again after the next cycle."
-            )
+        except Exception as error:  # MLflow passes on errors of its database, files and server, each of another kind
+            number = cycle["cycle"]
+            return f"MLflow did not take cycle {number} ({error}); it is kept and sent again after the next cycle."
         sent(cycle["cycle"])
     return ""
 

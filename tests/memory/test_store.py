@@ -16,24 +16,7 @@ from memory.preferences import PreferencePair, pairs_from_episodes
 from memory.store import MemorySettings, ReplayMemory
 from tests.memory.making import action, assert_consistent, bits, episode, picture, step
 
-UNIFORM = load("memory.recall", {"type": "uniform"}, "recall").build()
 AGE = load("memory.recall", {"type": "age"}, "recall").build()
-
-
-@pytest.fixture
-def rng():
-    return np.random.default_rng(0)
-
-
-@pytest.fixture
-def database(tmp_path):
-    with Database(tmp_path / "run.db") as opened:
-        yield opened
-
-
-@pytest.fixture
-def memory(database):
-    return ReplayMemory(database, HashEmbedder(32), MemorySettings(capacity=6))
 
 
 def counted(database, table):
@@ -238,34 +221,6 @@ def test_pairs_of_episodes_can_be_kept(memory, rng):
     assert bits(memory.pairs()) == bits(pairs)
 
 
-def test_draw_filters(memory, rng):
-    broken = episode("broken", rng, "a", cycle=1, stop=StopReason.ENV_ERROR)
-    empty = episode("empty", rng, "a", cycle=1, steps=())
-    memory.add([episode(f"{t}{c}", rng, t, cycle=c) for t in "ab" for c in (1, 2, 3)] + [broken, empty])
-    draw = lambda **kw: sorted(e.id for e in memory.draw(UNIFORM, 1000, rng, **kw))  # noqa: E731
-    assert draw(before_cycle=3) == ["a1", "a2", "b1", "b2"]
-    assert draw(before_cycle=9, tasks=["b"]) == ["b1", "b2", "b3"]
-    assert draw(before_cycle=9, tasks=["nobody"]) == []
-    assert draw(before_cycle=1) == []
-
-
-def test_draw_counts_steps_and_is_seeded(memory, rng):
-    memory.add([episode(f"{i}", rng, length=4) for i in range(10)])
-    drawn = [[e.id for e in memory.draw(UNIFORM, 9, np.random.default_rng(3), 1)] for _ in range(2)]
-    assert drawn[0] == drawn[1]
-    assert len(drawn[0]) == len(set(drawn[0])) == 3
-
-
-def test_rehearsed_episodes_are_no_longer_the_longest_unseen(memory, database, rng):
-    memory.add([episode(f"{i}", rng, cycle=i) for i in range(4)])
-    draw = lambda cycle: [e.id for e in memory.draw(AGE, 6, rng, cycle)]  # noqa: E731
-    assert draw(4) == ["0", "1"]
-    assert draw(5) == ["2", "3"]
-    memory.settle(rng)
-    again = ReplayMemory(database, HashEmbedder(32), MemorySettings(capacity=6))
-    assert sorted(e.id for e in again.draw(AGE, 6, rng, 6)) == ["0", "1"]
-
-
 def test_search_finds_the_very_step(memory, rng):
     many = [episode(f"{i}", rng, length=5) for i in range(8)]
     memory.add(many)
@@ -289,13 +244,18 @@ def test_no_such_retention(database):
 
 
 def test_damaged_picture_is_found(database, memory, rng):
-    memory.add([episode("e", rng)])
-    (data,) = database.execute("SELECT data FROM picture_data WHERE number = 1").fetchone()
-    flipped = bytearray(data)
-    flipped[len(flipped) // 2] ^= 4
-    database.execute("UPDATE picture_data SET data = ? WHERE number = 1", (bytes(flipped),))
-    with pytest.raises(UserError, match="picture 1 "):
-        memory.get(["e"])
+    """Number 1 is stored raw: only its content tells. Number 2 is compressed."""
+    noise = Observation("<image>", (rng.integers(0, 256, (64, 64, 3), dtype=np.uint8),))
+    memory.add([episode("e", rng, steps=(step(noise),))])
+    for number in (1, 2):
+        (data,) = database.execute("SELECT data FROM picture_data WHERE number = ?", (number,)).fetchone()
+        flipped = bytearray(data)
+        flipped[len(flipped) // 2] ^= 4
+        database.execute("UPDATE picture_data SET data = ? WHERE number = ?", (bytes(flipped), number))
+        with pytest.raises(UserError, match=f"picture {number} "):
+            memory.get(["e"])
+        database.execute("UPDATE picture_data SET data = ? WHERE number = ?", (data, number))
+    assert len(memory.get(["e"])) == 1
     database.execute("DELETE FROM picture_data WHERE number = 1")
     with pytest.raises(UserError, match="picture 1 is missing"):
         memory.get(["e"])

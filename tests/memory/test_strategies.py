@@ -133,12 +133,12 @@ def test_guard_refuses_a_broken_strategy(wrong):
 
 
 def test_uniform_deals_to_strata_in_turn_by_steps():
-    """Nine episodes of one stratum, one of 4 steps and two of 2 in the others: 12 steps are 4 of each."""
-    shown = view([0] * 9 + [1] + [2] * 2, length=[1] * 9 + [4] + [2] * 2)
+    """Episodes of 1 step in one stratum and of 3 in the other: 12 steps are 6 and 6, not 3 and 9."""
+    shown = view([0] * 10 + [1] * 10, length=[1] * 10 + [3] * 10)
     for seed in range(20):
         drawn = recall("uniform").draw(shown, (), 12, np.random.default_rng(seed))
         held = np.bincount(shown.strata, weights=shown.length * np.isin(shown.numbers, drawn))
-        assert held.tolist() == [4, 4, 4]
+        assert held.tolist() == [6, 6]
 
 
 def test_uniform_reaches_everything():

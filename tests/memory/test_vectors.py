@@ -124,6 +124,7 @@ def test_a_file_that_lags_behind_a_trimmed_log_is_not_believed(store, rng, rebui
     shutil.copy(file, tmp_path / "old")
     database, memory = opened(store)
     memory.forget_after(0)
+    memory.add([episode(f"in place of {i}", rng) for i in range(8)])  # as many steps: no count tells
     memory.search(np.ones(DIMENSION), 1)
     memory.save_index(always=True)
     database.close()

@@ -157,10 +157,12 @@ def test_replaced_regime() -> None:
 
 
 def test_turnover_sees_what_the_average_hides() -> None:
-    matrix = ScoreMatrix.start((Regime("A", known=True),), {"A": ExamResult("A", (1, 2, 3), (True, True, False))})
-    matrix = matrix.extended("A", True, {"A": ExamResult("A", (3, 2, 1), (True, True, False))})
-    assert who_hurts_whom(matrix)[0, 0] == 0
-    assert turnover(matrix) == [{"A": (1, 1)}], "seed 1 was lost, seed 3 was won"
+    """Seeds 1 and 2 are lost, 3 is won, 4 stays: the average says only that one is missing."""
+    before, after = (True, True, False, True), (True, True, False, False)  # the second in the order 4, 3, 2, 1
+    matrix = ScoreMatrix.start((Regime("A", known=True),), {"A": ExamResult("A", (1, 2, 3, 4), before)})
+    matrix = matrix.extended("A", True, {"A": ExamResult("A", (4, 3, 2, 1), after)})
+    assert who_hurts_whom(matrix)[0, 0] == -0.25
+    assert turnover(matrix) == [{"A": (2, 1)}]
 
 
 def test_json_round_trip() -> None:

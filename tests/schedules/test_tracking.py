@@ -221,10 +221,10 @@ def test_mlflow_away_keeps_records_for_later(tracker: Tracker, monkeypatch: pyte
         patch.setattr(
             tracker.client, "log_batch", lambda *_, **__: (_ for _ in ()).throw(OSError("database is locked"))
         )
-        told = deliver(tracker, records(), arrived.append)
+        told = deliver(tracker, "default", {}, records(), arrived.append)
     assert "did not take cycle 0 (database is locked)" in told
     assert arrived == []
-    assert deliver(tracker, records(), arrived.append) == ""
+    assert deliver(tracker, "default", {}, records(), arrived.append) == ""
     assert arrived == [0, 1, 2, 3]
 
 
@@ -248,10 +248,16 @@ def test_a_cycle_is_recorded_in_well_under_its_share(tracker: Tracker) -> None:
     assert time.perf_counter() - began < 5.0, "seconds a cycle; 0.4 on an idle core, and these cores are not idle"
 
 
-def test_odd_task_names_are_no_obstacle(tracker: Tracker) -> None:
-    matrix = ScoreMatrix.start((Regime("gö (left↔right)", known=True),), exam({"gö (left↔right)": 50}))
+def test_odd_names_and_long_values_are_no_obstacle(folder: Path) -> None:
+    name = "gö (left↔right)"
+    tracker = Tracker(folder)
+    ids = tracker.start("odd", {"regimes": {name: {"known": True}}, "cycles": ["x" * 9000]})
+    matrix = ScoreMatrix.start((Regime(name, known=True),), exam({name: 50}))
     tracker.record(tracking_record(matrix, NOON))
     assert history(tracker, "success/g_ _left_right_") == [(0, 0.5)]
+    params = tracker.client.get_run(ids.timeline_run_id).data.params
+    assert params["regimes.g_ _left_right_.known"] == "True"
+    assert params["cycles"].startswith("['xxx")
 
 
 def test_record_before_start_is_an_error_of_the_program(folder: Path) -> None:
