@@ -47,8 +47,9 @@ class Policy:
         self.vision = Vision(
             self.checkpoint.model, self.checkpoint.processor.image_processor, model.feature_cache_mb * 2**20
         )
-        self.engine = Engine(self.checkpoint, self.prompter.pad)
         self.adapters = Adapters(self.checkpoint, lora, seed)
+        keep_bytes = model.state_cache_mb * 2**20
+        self.engine = Engine(self.checkpoint, self.prompter.pad, self.adapters.first_layer, keep_bytes)
         self.token_budget = model.token_budget
         self.open_tokens = open_tokens
         self._trees: dict[tuple[str, ...], ChoiceTree] = {}
@@ -239,18 +240,18 @@ class Policy:
         self, observations: Sequence[Observation], choices: Sequence[Choices], samples: Sequence[Sample] | None = None
     ) -> list[Row]:
         """One row each. Open samples append their own tokens (the last one predicts nothing and stays out)."""
-        features = self.vision.features([image for o in observations for image in o.images])
+        keys, features = self.vision.features([image for o in observations for image in o.images])
         rows, used = [], 0
         for i, (observation, allowed) in enumerate(zip(observations, choices, strict=True)):
-            mine = features[used : used + len(observation.images)]
-            used += len(observation.images)
+            mine = slice(used, used + len(observation.images))
+            used = mine.stop
             prompt = self.prompter.prompt(observation)
             if allowed is not None:
                 tree = self._tree(allowed)
-                rows.append(Row(prompt, mine, tree.appended, tree))
+                rows.append(Row(prompt, features[mine], tuple(keys[mine]), tree.appended, tree))
             else:
                 tail = samples[i].tokens[:-1] if samples else np.zeros(0, dtype=np.int64)
-                rows.append(Row(prompt, mine, tail))
+                rows.append(Row(prompt, features[mine], tuple(keys[mine]), tail))
         return rows
 
     def _within_budget(self, rows: Sequence[Row]) -> Iterator[list[int]]:

@@ -24,10 +24,17 @@ IDENTITY_FILE = "holdtrue.json"
 
 
 class LoraSettings(Settings):
-    """Shape of the adapters. `modules` are the linear layers of the language tower that get one."""
+    """Shape of the adapters.
+
+    Attributes:
+        modules: the linear layers of the language tower that get one.
+        last_layers: only so many layers, counted from the top; 0 means all. What the layers below make of a prompt
+            never changes, so it is computed once per prompt and kept.
+    """
 
     rank: int = Field(16, ge=1, le=512)
     alpha: float = Field(32.0, gt=0)
+    last_layers: int = Field(0, ge=0)
     modules: tuple[str, ...] = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 
 
@@ -40,12 +47,15 @@ class Adapters:
     def __init__(self, checkpoint: Checkpoint, settings: LoraSettings, seed: int) -> None:
         self.identity = checkpoint.identity
         bare = "|".join(map(re.escape, settings.modules))
+        count = len(checkpoint.text_tower.layers)
+        self.first_layer = max(0, count - settings.last_layers) if settings.last_layers else 0
+        numbers = "|".join(map(str, range(self.first_layer, count)))
         config = LoraConfig(
             r=settings.rank,
             lora_alpha=settings.alpha,
             lora_dropout=0.0,
             bias="none",
-            target_modules=rf"model\.{checkpoint.tower}\..*\.({bare})",  # a full match: never the vision tower
+            target_modules=rf"model\.{checkpoint.tower}\.layers\.({numbers})\..*\.({bare})",  # never the vision tower
         )
         state = torch.random.get_rng_state()
         torch.manual_seed(seed)

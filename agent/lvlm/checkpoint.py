@@ -20,13 +20,15 @@ class ModelSettings(Settings):
         path: `pilot` for the bundled model, or a folder in Hugging Face format.
         threads: CPU threads of the model, chosen once; 0 takes the machine's cores.
         token_budget: most tokens, padding included, in one forward pass.
-        feature_cache_mb: how much of the frozen tower's output is kept.
+        feature_cache_mb: how much of the frozen vision tower's output is kept.
+        state_cache_mb: how much of the output of language layers below every adapter is kept.
     """
 
     path: str = "pilot"
     threads: int = 0
     token_budget: int = 16384
     feature_cache_mb: int = 512
+    state_cache_mb: int = 1024
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,7 +25,7 @@ class LvlmEmbedder:
     @torch.no_grad()
     def embed(self, observations: Sequence[Observation]) -> np.ndarray:
         """One vector each, float32 `[n, dimension]`, of length 1."""
-        features = iter(self._policy.vision.features([image for o in observations for image in o.images]))
+        features = iter(self._policy.vision.features([image for o in observations for image in o.images])[1])
         rows = []
         for observation in observations:
             seen = [next(features).mean(0) for _ in observation.images]

@@ -70,8 +70,8 @@ class Vision:
         self.misses = 0
         self._kept: OrderedDict[bytes, torch.Tensor] = OrderedDict()
 
-    def features(self, images: Sequence[np.ndarray]) -> list[torch.Tensor]:
-        """Features of each picture, float32 `[tokens, hidden]`, in order."""
+    def features(self, images: Sequence[np.ndarray]) -> tuple[list[bytes], list[torch.Tensor]]:
+        """Content hash and features of each picture, float32 `[tokens, hidden]`, in order."""
         keys = [content_hash(image) for image in images]
         missing = {key: image for key, image in zip(keys, images, strict=True) if key not in self._kept}
         self.hits += len(keys) - len(missing)
@@ -87,7 +87,7 @@ class Vision:
         while self.bytes > self.limit_bytes:
             _, dropped = self._kept.popitem(last=False)
             self.bytes -= dropped.nbytes
-        return out
+        return keys, out
 
     @torch.no_grad()
     def _compute(self, missing: dict[bytes, np.ndarray]) -> dict[bytes, torch.Tensor]:

@@ -9,6 +9,7 @@ import torch
 from agent.batch import Sample
 from agent.lvlm.adapters import LoraSettings
 from agent.lvlm.checkpoint import ModelSettings
+from agent.lvlm.tower import LlamaTower, PlainTower, choose_tower
 from agent.policy import Policy
 from envs.component import UserError
 from envs.types import Observation
@@ -18,9 +19,13 @@ TREE = ("go", "go forward", "turn", "turn left", "turn right", "x y z", "x q z")
 CHAIN = ("turn left", "turn right", "go forward")
 
 
-@pytest.fixture(scope="module")
-def policy(tiny_folder: Path) -> Policy:
-    policy = Policy(ModelSettings(path=str(tiny_folder), threads=1), LoraSettings(rank=4), open_tokens=6)
+@pytest.fixture(scope="module", params=[0, 1], ids=["all layers", "last layer"])
+def policy(request: pytest.FixtureRequest, tiny_folder: Path) -> Policy:
+    """With adapters in every layer, and with a lower layer whose states are kept."""
+    lora = LoraSettings(rank=4, last_layers=request.param)
+    policy = Policy(ModelSettings(path=str(tiny_folder), threads=1), lora, open_tokens=6)
+    assert isinstance(policy.engine.tower, LlamaTower)
+    assert policy.engine.tower.split == request.param
     shake(policy, 0.3)
     return policy
 
@@ -137,14 +142,15 @@ def test_sampling_follows_the_probabilities(policy: Policy) -> None:
 
 
 def test_only_the_language_tower_is_adapted(policy: Policy) -> None:
-    assert len(policy.adapters.modules) == 2 * 7
+    adapted = 2 - policy.engine.tower.split
+    assert len(policy.adapters.modules) == 7 * adapted
     assert all(name.startswith("model.text_model.layers.") for name in policy.adapters.modules)
     trainable = {name for name, p in policy.checkpoint.model.named_parameters() if p.requires_grad}
     assert trainable == set()
     policy.fork()
     trainable = {name for name, p in policy.checkpoint.model.named_parameters() if p.requires_grad}
     policy.discard()
-    assert len(trainable) == 2 * 14
+    assert len(trainable) == 14 * adapted
     assert all(".lora_" in name and ".candidate." in name for name in trainable)
 
 
@@ -229,3 +235,42 @@ def test_a_prompt_is_never_cut(policy: Policy) -> None:
 def test_marks_and_images_must_agree(policy: Policy) -> None:
     with pytest.raises(UserError, match="0 images and 1 <image> marks"):
         policy.table(Observation("<image>look"), CHAIN)
+
+
+def test_kept_states_follow_the_prompt(policy: Policy) -> None:
+    """The second time nothing below the adapters is run; another picture or text is never mistaken for it."""
+    first = policy.table(observe(40), CHAIN)
+    kept = policy.engine.kept.bytes
+    assert policy.table(observe(40), CHAIN) == first
+    assert policy.engine.kept.bytes == kept
+    assert policy.table(observe(41), CHAIN) != first
+    assert policy.table(observe(40, "go to the blue ball"), CHAIN) != first
+    assert policy.table(observe(40), TREE) != first
+    assert (policy.engine.kept.bytes > 0) == bool(policy.engine.tower.split)
+
+
+def test_a_tower_of_another_make_is_run_whole(policy: Policy) -> None:
+    """A last layer that does more than Llama's fails the trial at load."""
+    assert isinstance(choose_tower(policy.engine.whole, 1), LlamaTower)
+    handle = policy.engine.whole.layers[-1].register_forward_hook(lambda *args: args[-1] + 1.0)
+    chosen = choose_tower(policy.engine.whole, 1)
+    handle.remove()
+    assert isinstance(chosen, PlainTower)
+
+
+def test_gradients_are_those_of_the_whole_tower(policy: Policy) -> None:
+    samples = [policy.ask(observe(i), TREE) for i in range(4)]
+    policy.fork()
+    grads = []
+    for tower in (policy.engine.tower, PlainTower(policy.engine.whole)):
+        quick, policy.engine.tower = policy.engine.tower, tower
+        table = policy.score(samples).table
+        assert table is not None
+        table[:, 2].sum().backward()
+        policy.engine.tower = quick
+        grads.append([p.grad.clone() for p in policy.parameters() if p.grad is not None])
+        for p in policy.parameters():
+            p.grad = None
+    policy.discard()
+    assert len(grads[0]) == len(policy.parameters())
+    assert all(torch.allclose(a, b, atol=1e-5) for a, b in zip(*grads, strict=True))

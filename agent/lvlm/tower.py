@@ -1,0 +1,194 @@
+"""Running a language tower only where a result is looked at.
+
+Two savings, both exact. The last layer is computed at the wanted positions alone (their keys and values still come from
+every position). And where adapters sit only in the upper layers, what the lower ones make of a prompt never changes: it
+is computed once per prompt and kept.
+
+`PlainTower` runs any tower whole. `LlamaTower` runs Llama-like layers one by one, and is used only if it gives the same
+numbers as the whole tower on a trial at load.
+"""
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+from torch.nn.functional import scaled_dot_product_attention
+
+TRIAL_TOLERANCE = 1e-4
+
+
+@dataclass(frozen=True, slots=True)
+class Inputs:
+    """A right-padded batch.
+
+    Attributes:
+        embeds: `[B, L, hidden]`, wanted where the lower layers have not been run yet.
+        wanted: int64 `[B, W]`, positions at which states are looked at.
+        seen: bool `[B, L, L]`, who looks at whom, or None for plain causal.
+        positions: int64 `[B, L]`, or None for 0..L-1.
+    """
+
+    embeds: Tensor
+    wanted: Tensor
+    seen: Tensor | None = None
+    positions: Tensor | None = None
+
+
+class Tower(Protocol):
+    """A language tower. `split` is the layer at which results of the lower ones can be kept; 0 means never."""
+
+    split: int
+
+    def lower(self, inputs: Inputs) -> Tensor:
+        """States `[B, L, hidden]` before layer `split`; no gradient."""
+        ...
+
+    def upper(self, inputs: Inputs, hidden: Tensor) -> Tensor:
+        """Normalised states `[B, W, hidden]` at the wanted positions, from those before layer `split`."""
+        ...
+
+
+class PlainTower:
+    """Any tower, whole."""
+
+    split = 0
+
+    def __init__(self, tower: Any) -> None:
+        self.tower = tower
+
+    def lower(self, inputs: Inputs) -> Tensor:
+        """Nothing is run: there is nothing that could be kept."""
+        return inputs.embeds
+
+    def upper(self, inputs: Inputs, hidden: Tensor) -> Tensor:
+        """See `Tower`."""
+        extra: dict[str, Any] = {}
+        if inputs.seen is not None:
+            mask = torch.zeros(inputs.seen.shape, device=hidden.device)
+            extra["attention_mask"] = mask.masked_fill(~inputs.seen, torch.finfo(torch.float32).min)[:, None]
+            extra["position_ids"] = inputs.positions
+        out = self.tower(inputs_embeds=hidden, use_cache=False, **extra).last_hidden_state
+        return at(out, inputs.wanted)
+
+
+class LlamaTower:
+    """Llama-like layers: pre-norm, rotary positions, gated MLP, no sliding window."""
+
+    def __init__(self, tower: Any, split: int) -> None:
+        self.tower = tower
+        self.split = split
+
+    @torch.no_grad()
+    def lower(self, inputs: Inputs) -> Tensor:
+        """See `Tower`."""
+        return self._through(self.tower.layers[: self.split], inputs, inputs.embeds)
+
+    def upper(self, inputs: Inputs, hidden: Tensor) -> Tensor:
+        """See `Tower`."""
+        hidden = self._through(self.tower.layers[self.split : -1], inputs, hidden)
+        return self.tower.norm(self._last(self.tower.layers[-1], inputs, hidden))
+
+    def _through(self, layers: Any, inputs: Inputs, hidden: Tensor) -> Tensor:
+        rotary = self.tower.rotary_emb(hidden, self._positions(inputs, hidden))
+        mask = None if inputs.seen is None else inputs.seen[:, None]
+        for layer in layers:
+            hidden = layer(hidden, attention_mask=mask, position_embeddings=rotary)
+        return hidden
+
+    def _last(self, layer: Any, inputs: Inputs, hidden: Tensor) -> Tensor:
+        attention, (batch, length, _) = layer.self_attn, hidden.shape
+        cos, sin = self.tower.rotary_emb(hidden, self._positions(inputs, hidden))
+        normed = layer.input_layernorm(hidden)
+
+        def heads(states: Tensor) -> Tensor:
+            return states.view(batch, states.shape[1], -1, attention.head_dim).transpose(1, 2)
+
+        query = turn(heads(attention.q_proj(at(normed, inputs.wanted))), at(cos, inputs.wanted), at(sin, inputs.wanted))
+        key, value = turn(heads(attention.k_proj(normed)), cos, sin), heads(attention.v_proj(normed))
+        if inputs.seen is None:
+            seen = torch.arange(length, device=hidden.device) <= inputs.wanted[..., None]
+        else:
+            seen = at(inputs.seen, inputs.wanted)
+        mixed = scaled_dot_product_attention(
+            query,
+            key,
+            value,
+            attn_mask=seen[:, None],
+            scale=attention.scaling,
+            enable_gqa=query.shape[1] != key.shape[1],
+        )
+        hidden = at(hidden, inputs.wanted) + attention.o_proj(mixed.transpose(1, 2).flatten(2))
+        return hidden + layer.mlp(layer.post_attention_layernorm(hidden))
+
+    def _positions(self, inputs: Inputs, hidden: Tensor) -> Tensor:
+        if inputs.positions is not None:
+            return inputs.positions
+        return torch.arange(hidden.shape[1], device=hidden.device).expand(hidden.shape[0], -1)
+
+
+def choose_tower(tower: Any, split: int) -> Tower:
+    """The quicker way to run `tower` where it gives the same numbers, else the whole of it."""
+    wanted = ("layers", "norm", "rotary_emb", "embed_tokens")
+    if not all(hasattr(tower, name) for name in wanted):
+        return PlainTower(tower)
+    width = tower.embed_tokens.weight.shape[1]
+    state = torch.random.get_rng_state()
+    embeds = (
+        torch.randn(2, 7, width, generator=torch.Generator().manual_seed(0)) * tower.embed_tokens.weight.std().cpu()
+    )
+    torch.random.set_rng_state(state)
+    seen = torch.ones(7, 7, dtype=torch.bool).tril().repeat(2, 1, 1)
+    seen[:, 6, 5] = False
+    positions = torch.tensor([0, 1, 2, 3, 4, 5, 5]).repeat(2, 1)
+    quick, whole = LlamaTower(tower, split), PlainTower(tower)
+    trials = [Inputs(embeds, torch.tensor([[3, 6], [0, 5]]), s, p) for s, p in ((None, None), (seen, positions))]
+    try:
+        with torch.no_grad():
+            same = all(
+                torch.allclose(quick.upper(t, quick.lower(t)), whole.upper(t, t.embeds), atol=TRIAL_TOLERANCE)
+                for t in trials
+            )
+    except (AttributeError, TypeError, RuntimeError, ValueError):  # layers of another make
+        same = False
+    return quick if same else whole
+
+
+class Kept:
+    """States of the lower layers by prompt, `[length, hidden]` each, least recently used dropped beyond a bound."""
+
+    def __init__(self, limit_bytes: int) -> None:
+        self.limit_bytes = limit_bytes
+        self.bytes = 0
+        self._rows: OrderedDict[bytes, Tensor] = OrderedDict()
+
+    def get(self, key: bytes) -> Tensor | None:
+        """The states of a prompt, if they are there."""
+        found = self._rows.get(key)
+        if found is not None:
+            self._rows.move_to_end(key)
+        return found
+
+    def put(self, keys: Sequence[bytes], rows: Sequence[Tensor]) -> None:
+        """Keep states; the longest unused go."""
+        for key, row in zip(keys, rows, strict=True):
+            if key not in self._rows:
+                self._rows[key] = row
+                self.bytes += row.nbytes
+        while self.bytes > self.limit_bytes and self._rows:
+            _, dropped = self._rows.popitem(last=False)
+            self.bytes -= dropped.nbytes
+
+
+def at(states: Tensor, wanted: Tensor) -> Tensor:
+    """Rows of `[B, L, *]` at positions `[B, W]`: `[B, W, *]`."""
+    return states.gather(1, wanted[..., None].expand(-1, -1, states.shape[-1]))
+
+
+def turn(heads: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """Rotary positions (arXiv 2104.09864): `heads` `[B, H, W, D]`, `cos` and `sin` `[B, W, D]`."""
+    half = heads.shape[-1] // 2
+    turned = torch.cat((-heads[..., half:], heads[..., :half]), dim=-1)
+    return heads * cos[:, None] + turned * sin[:, None]
