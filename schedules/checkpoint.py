@@ -77,6 +77,12 @@ class Ledger:
                 "INSERT INTO loop_outbox (cycle, record) VALUES (?, ?)", (entry.cycle, json.dumps(record))
             )
 
+    def amend(self, entry: Committed) -> None:
+        """Rewrite a committed cycle's report: its seconds are whole only once MLflow was told."""
+        with self.database.transaction():
+            values = (json.dumps(entry.report), entry.cycle)
+            self.database.execute("UPDATE loop_cycles SET report = ? WHERE cycle = ?", values)
+
     def unsent(self) -> Iterator[dict[str, Any]]:
         """Outbox records MLflow has not confirmed, in order."""
         rows = self.database.execute("SELECT record FROM loop_outbox WHERE sent = 0 ORDER BY cycle").fetchall()

@@ -72,6 +72,7 @@ def drain(loop: Loop, steps: Generator[Metrics, None, UpdateReport]) -> UpdateRe
 
 def run_stream(loop: Loop) -> None:
     """Run what is left of a stream: the examination before any training, then every planned cycle."""
+    loop.check_worlds()
     if loop.next_cycle == 0:
         begin(loop)
     plans = loop.stream.cycles

@@ -83,13 +83,17 @@ class Loop:
         return len(self.committed)
 
     def begin_cycle(self, task: str) -> int:
-        """Start the clock; make sure that the task's world repeats its starts."""
+        """Start the clock."""
         self.clock.restart()
         self.decisions = 0
         self.curve = []
         self.progress.cycle(self.next_cycle, len(self.stream.cycles), task)
-        check_repeatable(self.pool, task, (1, 2))
         return self.next_cycle
+
+    def check_worlds(self) -> None:
+        """Make sure that every world repeats its starts: groups and exams rest on it."""
+        for task in self.stream.regimes:
+            check_repeatable(self.pool, task, (1, 2))
 
     def champion_exam(self, task: str) -> Scores:
         """The champion's results on what lives in this cycle: the last row, and an exam of a world that begins now."""
@@ -197,6 +201,8 @@ class Loop:
             trouble = deliver(self.tracker, self.stream.stream, settings, self.ledger.unsent(), self.ledger.mark_sent)
         if trouble:
             self.progress.done(trouble)
+        self.committed[-1].report["seconds"] = self.clock.seconds()
+        self.ledger.amend(self.committed[-1])
         self.write_report()
 
     def write_report(self) -> None:

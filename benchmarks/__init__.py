@@ -1,0 +1,1 @@
+"""What is claimed is measured here: `python -m benchmarks.NAME [--json FILE] [--quick]`."""

@@ -1,0 +1,64 @@
+"""Whole runs as a user starts them, one after the other in a process of their own, read back from `report.json`."""
+
+import argparse
+import json
+import os
+import platform
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+Report = dict[str, Any]
+
+
+def arguments(about: str) -> argparse.Namespace:
+    """The options every benchmark has."""
+    parser = argparse.ArgumentParser(description=about)
+    parser.add_argument("--json", type=Path, help="also write the figures there, flat")
+    parser.add_argument("--quick", action="store_true", help="one seed, to see that it works; quote nothing of it")
+    parser.add_argument("--dir", type=Path, default=Path("runs/benchmarks"), help="where the runs lie (kept)")
+    return parser.parse_args()
+
+
+def run(stream: str, folder: Path, settings: Sequence[str]) -> Report:
+    """Run a stream to its end and return its report, with `wall` the seconds of the whole process.
+
+    A run that is there already is not repeated: an interrupted benchmark goes on where it was.
+    """
+    done, wall = folder / "finished", folder / "wall.json"
+    if not done.exists():
+        command = [sys.executable, "-m", "schedules.cli", "run", stream, "--dir", str(folder)]
+        command += ["--resume"] if (folder / "run.db").exists() else []
+        began = time.perf_counter()
+        ended = subprocess.run(
+            [*command, *(part for setting in settings for part in ("--set", setting))], stdout=subprocess.DEVNULL
+        )
+        if ended.returncode:
+            raise SystemExit(f"{' '.join(command)} ended with {ended.returncode}")
+        wall.write_text(json.dumps(time.perf_counter() - began))
+    report: Report = json.loads((folder / "report.json").read_text())
+    return report | {"wall": json.loads(wall.read_text())}
+
+
+def spread(values: Sequence[float | None]) -> str:
+    """Median and range, as `0.93 (0.91..0.95)`."""
+    kept = [v for v in values if v is not None]
+    return f"{np.median(kept):.2f} ({min(kept):.2f}..{max(kept):.2f})" if kept else "none"
+
+
+def machine() -> str:
+    """Where this ran, in one line."""
+    return (
+        f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}, {time.strftime('%Y-%m-%d')}"
+    )
+
+
+def finish(figures: dict[str, Any], path: Path | None) -> None:
+    """Write the flat figures if asked for."""
+    if path is not None:
+        path.write_text(json.dumps(figures, indent=1) + "\n")
