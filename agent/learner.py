@@ -27,6 +27,7 @@ class UpdateSettings(Settings):
         groups, group_size: episodes of a round; those of a group start from the same state.
         epochs: passes over a round.
         minibatch: decisions (or pairs) per optimizer step.
+        learning_rate: of the first round; it falls linearly over the rounds.
         rehearsal_weight: of KL(champion || candidate) on remembered observations, in the loss.
         rehearsal_batch: remembered decisions per optimizer step.
     """
@@ -70,6 +71,13 @@ class Learner:
         self.history: list[Metrics] = []
         self.new = 0
         self.skipped = ""
+
+    def begin_round(self, number: int) -> float:
+        """Let the learning rate fall linearly over the rounds; returns what is left of it, 1 in the first round."""
+        left = 1 - number / self.settings.rounds
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.settings.learning_rate * max(left, 0.05)
+        return left
 
     def step(
         self,

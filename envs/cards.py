@@ -11,6 +11,7 @@ import gymnasium
 import numpy as np
 
 from envs.component import UserError
+from envs.words import Words
 
 SIDE = 56  # pixels a side
 RANKS = ("2", "3", "4", "5", "6", "7", "8", "9", "10", "J", "Q", "K", "A")
@@ -18,7 +19,6 @@ SUITS = ("hearts", "diamonds", "clubs", "spades")
 PLUS, MINUS = range(2)
 LEFT, RIGHT = range(2)
 RULES = ("higher", "lower", "mixed")
-_TEXT = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789 .,:;!?+-_'\n"
 
 _GLYPHS = {  # five rows of three bits
     "0": "75557", "1": "26227", "2": "71747", "3": "71717", "4": "55711", "5": "74717", "6": "74757", "7": "71111",
@@ -27,7 +27,7 @@ _GLYPHS = {  # five rows of three bits
 _SIGNS = {  # eight rows of eight bits
     "hearts": "66ffffff7e3c1800",
     "diamonds": "183c7effff7e3c18",
-    "clubs": "183c3cdbffdb183c",
+    "clubs": "3c3c18dbffdb183c",
     "spades": "183c7effffdb183c",
 }
 _INK = {"hearts": (210, 30, 30), "diamonds": (210, 30, 30), "clubs": (10, 10, 10), "spades": (10, 10, 10)}
@@ -74,9 +74,9 @@ def draw_cards(left: tuple[str, str], right: tuple[str, str]) -> np.ndarray:
     """Two playing cards, each (rank, suit), on a green table: uint8 `[56, 56, 3]`."""
     canvas = np.full((SIDE, SIDE, 3), (0, 90, 40), dtype=np.uint8)
     for (rank, suit), x in ((left, 0), (right, 32)):
-        canvas[8:48, x : x + 24] = 245
+        canvas[8:52, x : x + 24] = 245
         _write(canvas, rank, 8, x, _INK[suit])
-        _stamp(canvas, _sign(suit), 36, x + 8, _INK[suit])
+        _stamp(canvas, _sign(suit), 40, x + 8, _INK[suit])
     return canvas
 
 
@@ -86,14 +86,12 @@ def draw_cards(left: tuple[str, str], right: tuple[str, str]) -> np.ndarray:
 class _Figures(gymnasium.Env[dict[str, Any], np.int64]):
     """What both worlds share: their spaces, and a side that alternates with the seed."""
 
-    metadata = {"render_modes": []}
+    metadata = {"render_modes": []}  # noqa: RUF012
     action_texts: tuple[str, ...]
 
     def __init__(self) -> None:
         pixels = gymnasium.spaces.Box(0, 255, (SIDE, SIDE, 3), np.uint8)
-        self.observation_space = gymnasium.spaces.Dict(
-            image=pixels, text=gymnasium.spaces.Text(max_length=100, charset=_TEXT)
-        )
+        self.observation_space = gymnasium.spaces.Dict(image=pixels, text=Words())
         self.action_space = gymnasium.spaces.Discrete(len(self.action_texts))
 
     def _draw(self, seed: int | None) -> int:
@@ -102,12 +100,13 @@ class _Figures(gymnasium.Env[dict[str, Any], np.int64]):
 
 
 class NumberLine(_Figures):
-    """Bring the right number to the left one, one by one. Every step must be right: a wrong one ends the episode.
+    """Bring the right number to the left one, one by one, in as many steps as they are apart: every one must be right.
 
     Args:
         least: smallest start distance, 1 to 9; at 2, a coin wins one episode in eleven.
     """
 
+    WANTED = "bring the right number to the left number"
     action_texts = ("+", "-")
 
     def __init__(self, least: int = 2) -> None:
@@ -121,18 +120,22 @@ class NumberLine(_Figures):
         super().reset(seed=seed)
         low, high = self.pairs[int(self.np_random.integers(len(self.pairs)))]
         self.target, self.current = (high, low) if self._draw(seed) % 2 == 0 else (low, high)
-        self.distance = high - low
+        self.distance = self.left = high - low
         return self._observe(), {"success": False}
 
     def step(self, action: np.int64 | int) -> tuple[dict[str, Any], float, bool, bool, dict[str, Any]]:
-        """Add or take away one. Each right step pays its share of the way; success is all of it."""
+        """Add or take away one. Each right step pays its share of the way; success is all of it.
+
+        A wrong step goes on, though nothing can be won any more: both signs are met equally often, whatever is played.
+        """
         right = int(action) == expert_number(self.target, self.current)
         self.current = min(9, max(0, self.current + (1 if int(action) == PLUS else -1)))
-        success = right and self.current == self.target
-        return self._observe(), right / self.distance, success or not right, False, {"success": success}
+        self.left -= 1
+        success = self.current == self.target
+        return self._observe(), right / self.distance, success, self.left == 0 and not success, {"success": success}
 
     def _observe(self) -> dict[str, Any]:
-        return {"image": draw_numbers(self.target, self.current), "text": "bring the right number to the left number"}
+        return {"image": draw_numbers(self.target, self.current), "text": self.WANTED}
 
 
 def expert_number(target: int, current: int) -> int:
@@ -147,6 +150,7 @@ class Higher(_Figures):
         rule: `higher` or `lower` card wins, or `mixed`: drawn anew for each episode, so that the words matter.
     """
 
+    WANTED = "the {} card wins"
     action_texts = ("left", "right")
 
     def __init__(self, rule: Literal["higher", "lower", "mixed"] = "mixed") -> None:
@@ -173,8 +177,8 @@ class Higher(_Figures):
         return self._observe(), float(success), True, False, {"success": success}
 
     def _observe(self) -> dict[str, Any]:
-        return {"image": self.image.copy(), "text": f"the {self.named} card wins"}
+        return {"image": self.image.copy(), "text": self.WANTED.format(self.named)}
 
 
-gymnasium.register("NumberLine-v0", entry_point=NumberLine)
-gymnasium.register("Higher-v0", entry_point=Higher)
+gymnasium.register("NumberLine-v0", entry_point="envs.cards:NumberLine")
+gymnasium.register("Higher-v0", entry_point="envs.cards:Higher")

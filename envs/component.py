@@ -6,11 +6,18 @@ with `build()`. A dotted path (`my_package.my_update`) names a user's own module
 
 import difflib
 import importlib
+import importlib.util
+import logging
 import pkgutil
+import sys
 from collections.abc import Mapping
+from types import ModuleType
 from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict
+
+LOG = logging.getLogger(__name__)
+OURS = ("agent", "envs", "memory", "schedules")
 
 
 class UserError(Exception):
@@ -53,9 +60,23 @@ def load(package: str, settings: Mapping[str, Any], what: str) -> Any:
         hint = f"Did you mean '{close[0]}'?" if close else f"There are: {', '.join(names(package))}."
         raise UserError(f"no {what} '{name}'. {hint}")
     try:
-        module = importlib.import_module(name if "." in name else f"{package}.{name}")
+        module = import_announced(name if "." in name else f"{package}.{name}")
     except ModuleNotFoundError as error:
         raise UserError(f"{what} '{name}': {error}. Install it, or put its file in the stream's folder.") from error
     if not hasattr(module, "Config"):
         raise UserError(f"{what} '{name}': the module has no 'Config' (settings with a build method).")
     return module.Config.model_validate({k: v for k, v in settings.items() if k != "type"})
+
+
+def import_announced(name: str) -> ModuleType:
+    """Import a module; the log names one that isn't ours, and its file, before any of its code runs.
+
+    Raises:
+        ModuleNotFoundError: it is not there, or something it needs.
+    """
+    top = name.split(".")[0]
+    known = top in OURS or name in sys.modules
+    found = None if known else importlib.util.find_spec(top)  # of the top alone: finding a child would import it
+    if found is not None:
+        LOG.info("importing %s from %s", name, found.origin or ", ".join(found.submodule_search_locations or ()))
+    return importlib.import_module(name)

@@ -1,16 +1,11 @@
 """`module:Id` -> what Gymnasium needs to make the world."""
 
 import difflib
-import importlib
-import importlib.util
-import logging
 
 import gymnasium
 from gymnasium.envs.registration import EnvSpec
 
-from envs.component import UserError
-
-LOG = logging.getLogger(__name__)
+from envs.component import UserError, import_announced
 
 
 def find_spec(world_id: str) -> EnvSpec:
@@ -32,19 +27,13 @@ def find_spec(world_id: str) -> EnvSpec:
 
 def _import(module: str, world_id: str) -> None:
     try:
-        found = importlib.util.find_spec(module)
-    except (ModuleNotFoundError, ValueError):
-        found = None
-    if found is None:
-        raise UserError(
-            f"world {world_id!r}: there is no module {module!r}. "
-            "Install its package, or put its file in the stream's folder."
-        )
-    if module.split(".")[0] != "envs":
-        LOG.info("importing %s from %s", module, found.origin)
-    try:
-        importlib.import_module(module)
+        import_announced(module)
     except Exception as error:
+        if isinstance(error, ModuleNotFoundError) and error.name in (module, module.split(".")[0]):
+            raise UserError(
+                f"world {world_id!r}: there is no module {module!r}. "
+                "Install its package, or put its file in the stream's folder."
+            ) from error
         raise UserError(
             f"world {world_id!r}: importing {module!r} failed with {type(error).__name__}: {error}. Mend the module."
         ) from error

@@ -4,11 +4,25 @@ Exit codes: 0 done, 1 a fault of ours, 2 a mistake of the user's, 130 stopped by
 """
 
 import argparse
+import errno
+import logging
 import os
 import sys
+import warnings
 from collections.abc import Sequence
+from importlib import import_module
+
+from pydantic import ValidationError
 
 from envs.component import UserError
+
+SURROUNDINGS = {
+    "HF_HUB_OFFLINE": "1",
+    "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+    "TOKENIZERS_PARALLELISM": "false",
+    "TRANSFORMERS_VERBOSITY": "error",
+}
+"""Nothing is asked of the network, and the libraries' own bars do not run through our display."""
 
 EPILOG = """\
 Begin with:    holdtrue run default
@@ -53,6 +67,7 @@ def parser() -> argparse.ArgumentParser:
     check.add_argument(
         "--success", default="return_at_least=1", help="success rule, e.g. info=success (default: return_at_least=1)"
     )
+    set_option(check, "a setting of the world, e.g. kwargs.size=6 or instruction='reach the goal'; may be repeated")
     config = commands.add_parser("config", help="print a stream with every setting filled in")
     stream_options(config)
     return top
@@ -61,31 +76,70 @@ def parser() -> argparse.ArgumentParser:
 def stream_options(command: argparse.ArgumentParser) -> None:
     """The arguments of every command that reads a stream."""
     command.add_argument(
-        "stream", nargs="?", default="default", help="a bundled stream's name, or a YAML file (default: default)"
+        "stream",
+        nargs="?",
+        help="a bundled stream's name, or a YAML file (default: that of the run in --dir, else 'default')",
     )
-    command.add_argument(
-        "--set", action="append", default=[], metavar="KEY=VALUE", help="override a setting; may be repeated"
-    )
+    set_option(command, "override a setting; may be repeated")
+
+
+def set_option(command: argparse.ArgumentParser, about: str) -> None:
+    """`--set KEY=VALUE`."""
+    command.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help=about)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; a mistake of the user's is one clear message and exit code 2."""
     args = parser().parse_args(argv)
-    os.environ.setdefault("HF_HUB_OFFLINE", "1")
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    from schedules import commands  # after the arguments are read: torch takes seconds to import
-
+    for name, value in SURROUNDINGS.items():
+        os.environ.setdefault(name, value)
+    warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")
+    name_imports()
     try:
-        getattr(commands, args.command)(args)
+        command = import_module(f"schedules.commands.{args.command}")  # only now: torch takes seconds to import
+        command.main(args)
     except UserError as error:
-        print(f"holdtrue: {error}", file=sys.stderr)
-        return 2
+        return complain(str(error))
+    except ValidationError as error:
+        from schedules.config import explain
+
+        return complain("\n".join(["a setting is wrong:", *explain(error, error.title)]))
     except KeyboardInterrupt:
-        print("\nholdtrue: stopped. What was committed is kept; --resume goes on from there.", file=sys.stderr)
+        print("\nholdtrue: stopped.", file=sys.stderr)
         return 130
     except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python complains once more at its exit
         return 0
+    except Exception as error:
+        if not disk_is_full(error):
+            raise
+        return complain("the disk is full. What was committed is safe. Free some space and go on with --resume.")
     return 0
+
+
+def complain(message: str) -> int:
+    """Say what is wrong and how to mend it."""
+    print(f"holdtrue: {message}", file=sys.stderr)
+    return 2
+
+
+def name_imports() -> None:
+    """A user's own modules are named on the terminal before they are imported."""
+    log = logging.getLogger("envs.component")
+    log.handlers = [logging.StreamHandler()]
+    log.setLevel(logging.INFO)
+    log.propagate = False
+
+
+def disk_is_full(error: BaseException | None) -> bool:
+    """Whether this, or what led to it, says so: each library does in its own way."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+            return True
+        if "No space left on device" in str(error) or "database or disk is full" in str(error):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 if __name__ == "__main__":

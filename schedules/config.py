@@ -1,7 +1,9 @@
 """A stream's settings: the YAML file as a validated model, and errors a person can act on."""
 
 import difflib
+import sys
 from collections.abc import Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import Any, Self
 
@@ -69,7 +71,7 @@ class MemoryPlan(Settings):
 class StreamSettings(Settings):
     """Everything a run is made of."""
 
-    stream: str = Field(pattern=r"^[A-Za-z0-9_.-]+$")
+    stream: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
     about: str = ""
     seed: int = Field(0, ge=0)
     width: int = Field(128, ge=1, le=4096)
@@ -86,7 +88,6 @@ class StreamSettings(Settings):
         for i, plan in enumerate(self.cycles):
             if plan.task not in self.regimes:
                 raise ValueError(f"cycles[{i}].task is '{plan.task}': {guess(plan.task, self.regimes)}")
-            load("agent.updates", plan.update, "update")
         for name, regime in self.regimes.items():
             if regime.replaces is not None and regime.replaces not in self.regimes:
                 raise ValueError(
@@ -107,6 +108,11 @@ def update_settings(plan: CyclePlan) -> UpdateSettings:
 def load_stream(name: str, overrides: Sequence[str] = ()) -> StreamSettings:
     """Read a bundled stream by name or a YAML file by path, with `key.path=value` overrides.
 
+    Modules beside a stream that isn't bundled can be imported from then on, behind all that is installed.
+
+    Returns:
+        The settings with every default filled in, those of components too.
+
     Raises:
         UserError: it is missing, is not YAML, or a setting is unknown or out of range.
     """
@@ -114,30 +120,80 @@ def load_stream(name: str, overrides: Sequence[str] = ()) -> StreamSettings:
     try:
         raw = yaml.safe_load(path.read_text())
     except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: not readable as YAML: {error}") from error
+        raise UserError(f"{path} is not readable as YAML: {error}. Mend that place.") from error
     if not isinstance(raw, dict):
-        raise UserError(f"{path}: a stream is a mapping with 'stream', 'regimes' and 'cycles'.")
+        raise UserError(f"{path}: a stream is a mapping with 'stream', 'regimes' and 'cycles'. Write these.")
     for override in overrides:
         apply_override(raw, override)
+    if path.parent != BUNDLED:
+        allow_modules(path.parent)
     try:
-        return StreamSettings.model_validate(raw)
+        return effective(StreamSettings.model_validate(raw))
     except ValidationError as error:
         raise UserError("\n".join([f"{path}:", *explain(error)])) from error
+    except UserError as error:
+        raise UserError(f"{path}: {str(error).lstrip()}" if "\n" not in str(error) else f"{path}:{error}") from error
 
 
 def find_stream(name: str) -> Path:
     """The file a stream's name or path means."""
-    path = Path(name) if name.endswith((".yaml", ".yml")) else BUNDLED / f"{name}.yaml"
+    if name.endswith((".yaml", ".yml")):
+        if not Path(name).is_file():
+            raise UserError(f"no file '{name}'. Give the path of a YAML file, or the name of a bundled stream.")
+        return Path(name).resolve()
+    path = BUNDLED / f"{name}.yaml"
     if not path.is_file():
         bundled = sorted(p.stem for p in BUNDLED.glob("*.yaml"))
-        raise UserError(f"no stream '{name}': {guess(name, bundled)} Or give the path of a YAML file.")
+        raise UserError(f"no stream '{name}'. {guess(name, bundled)} Or give the path of a YAML file.")
     return path
+
+
+def allow_modules(folder: Path) -> None:
+    """Let worlds and components of a stream lie beside its file. What is installed comes first: nothing is shadowed."""
+    if str(folder) not in sys.path:
+        sys.path.append(str(folder))
+
+
+def effective(stream: StreamSettings) -> StreamSettings:
+    """The same settings with every component's own defaults filled in, so that equal runs have equal settings.
+
+    Raises:
+        UserError: no such component, or one of its settings is unknown or out of range.
+    """
+    data = stream.model_dump(mode="json")
+    for i, plan in enumerate(data["cycles"]):
+        plan["update"] = _filled("agent.updates", plan["update"], "update", f"cycles.{i}.update")
+    for what in ("retention", "recall"):
+        data["memory"][what] = _filled(f"memory.{what}", data["memory"][what], what, f"memory.{what}")
+    for name, regime in data["regimes"].items():
+        regime["world"]["drift"] = [
+            _filled("envs.drift", item, "drift", f"regimes.{name}.world.drift.{i}")
+            for i, item in enumerate(regime["world"]["drift"])
+        ]
+    return StreamSettings.model_validate(data)
+
+
+def as_yaml(stream: StreamSettings) -> str:
+    """The settings as YAML that `load_stream` takes."""
+    return yaml.safe_dump(stream.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=120)
+
+
+def _filled(package: str, item: dict[str, Any], what: str, where: str) -> dict[str, Any]:
+    try:
+        settings = load(package, item, what)
+    except ValidationError as error:
+        kind = item["type"]  # its module is there: its Config has just refused
+        known = import_module(kind if "." in kind else f"{package}.{kind}").Config.model_fields
+        raise UserError("\n" + "\n".join(explain(error, where, sorted(known)))) from error
+    except UserError as error:
+        raise UserError(f"{where}: {error}") from error
+    return {"type": item["type"], **settings.model_dump(mode="json")}
 
 
 def apply_override(raw: dict[str, Any], override: str) -> None:
     """Set `a.b.0.c=value` in place; the value is read as YAML."""
     key, equals, value = override.partition("=")
-    if not equals:
+    if not equals or not key:
         raise UserError(f"--set {override}: write key=value, for example --set exam.episodes=64")
     *parents, last = key.split(".")
     place: Any = raw
@@ -145,23 +201,35 @@ def apply_override(raw: dict[str, Any], override: str) -> None:
         for part in parents:
             place = place[int(part)] if isinstance(place, list) else place.setdefault(part, {})
         place[int(last) if isinstance(place, list) else last] = yaml.safe_load(value)
+    except yaml.YAMLError as error:
+        raise UserError(f"--set {override}: the value is not readable as YAML. Quote it.") from error
     except (ValueError, IndexError, TypeError, AttributeError) as error:
-        raise UserError(f"--set {override}: there is no such place in the stream ({error}).") from error
+        raise UserError(
+            f"--set {override}: there is no such place in the stream. 'holdtrue config' prints all places."
+        ) from error
 
 
-def explain(error: ValidationError) -> list[str]:
-    """One line for each mistake: the setting, the value, the reason, the remedy."""
+def explain(error: ValidationError, within: str = "", fields: Sequence[str] = ()) -> list[str]:
+    """One line for each mistake: the setting, the value, the reason, the remedy.
+
+    Args:
+        within: where a component's settings lie in the stream; "" for the stream itself.
+        fields: names of the component's settings.
+    """
     lines = []
     for item in error.errors():
-        where = ".".join(str(part) for part in item["loc"])
+        where = ".".join([*([within] if within else []), *map(str, item["loc"])])
+        reason = item["msg"].removeprefix("Value error, ")
+        reason += "" if reason.endswith((".", "?")) else "."
         if item["type"] == "extra_forbidden":
-            known = fields_at(item["loc"][:-1])
+            known = fields or fields_at(item["loc"][:-1])
             lines.append(f"  {where}: no such setting. {guess(str(item['loc'][-1]), known)}")
         elif item["type"] == "missing":
-            lines.append(f"  {where}: is missing.")
+            lines.append(f"  {where}: is missing. Add it.")
+        elif isinstance(item["input"], dict | list):
+            lines.append(f"  {where}: {reason}" if where else f"  {reason}")
         else:
-            value = "" if isinstance(item["input"], dict) else f" is {item['input']!r}"
-            lines.append(f"  {where}{value}: {item['msg'].removeprefix('Value error, ')}.")
+            lines.append(f"  {where} is {item['input']!r}: {reason}")
     return lines
 
 

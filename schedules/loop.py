@@ -195,14 +195,21 @@ class Loop:
         self.record()
 
     def record(self) -> None:
-        """Send MLflow what it has not confirmed, and rewrite the report."""
-        with self.phase("tracking", "telling MLflow"):
-            settings = self.stream.model_dump(mode="json")
-            trouble = deliver(self.tracker, self.stream.stream, settings, self.ledger.unsent(), self.ledger.mark_sent)
-        if trouble:
-            self.progress.done(trouble)
+        """Tell of the cycle that was just committed; only then its seconds are whole."""
+        self.tell()
         self.committed[-1].report["seconds"] = self.clock.seconds()
         self.ledger.amend(self.committed[-1])
+        self.write_report()
+
+    def tell(self) -> None:
+        """Send MLflow what it has not confirmed, and rewrite the report."""
+        settings = self.stream.model_dump(mode="json")
+        with self.phase("tracking", "telling MLflow"):
+            trouble = deliver(self.tracker, self.stream.stream, settings, self.ledger.unsent(), self.ledger.mark_sent)
+            if self.tracker.ids is None and not trouble:
+                self.tracker.start(self.stream.stream, settings)
+        if trouble:
+            self.progress.done(trouble)
         self.write_report()
 
     def write_report(self) -> None:

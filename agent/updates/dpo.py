@@ -46,7 +46,8 @@ class Dpo:
     ) -> Generator[Metrics, None, UpdateReport]:
         learner = Learner("dpo", policy, rehearsal, self.settings)
         samples: list[Sample] = []
-        for episodes in rounds:
+        for number, episodes in enumerate(rounds):
+            learner.begin_round(number)
             samples = samples_of(episodes)
             pairs = pairs_from_episodes(episodes)
             about = {"return": float(returns(episodes).mean()), "pairs": float(len(pairs))}

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from pydantic import Field
 
-from agent.advantages import group_relative, returns
+from agent.advantages import group_relative, returns, returns_to_go, step_groups
 from agent.batch import Sample, sampled_logprobs, samples_of
 from agent.learner import Learner, Metrics, NotFinite, Rounds, UpdateSettings, minibatches
 from agent.losses import clipped_surrogate
@@ -28,12 +28,24 @@ from envs.types import Episode, StopReason
 
 
 class Config(UpdateSettings):
-    """GRPO's own settings; `leave_one_out` makes it RLOO."""
+    """GRPO's own settings; `leave_one_out` makes it RLOO.
+
+    Attributes:
+        episode_weight: of the episode's advantage, given to each of its steps.
+        step_weight: of the advantage among steps of a group that saw the very same, by discounted return to go. It
+            tells the wrong step of an episode from the right ones, where worlds repeat their states.
+        discount: of the return to go.
+        entropy_weight: of the entropy bonus in the first round; it falls to 0 over the rounds. It keeps both answers
+            alive where one of them wins half the time whatever is shown.
+    """
 
     clip_low: float = Field(0.2, gt=0, lt=1)
     clip_high: float = Field(0.28, gt=0)
     leave_one_out: bool = False
     scale_by_std: bool = False
+    episode_weight: float = Field(1.0, ge=0)
+    step_weight: float = Field(0.0, ge=0)
+    discount: float = Field(0.95, ge=0, le=1)
     entropy_weight: float = Field(0.0, ge=0)
 
     def build(self) -> "Grpo":
@@ -51,14 +63,15 @@ class Grpo:
     ) -> Generator[Metrics, None, UpdateReport]:
         learner = Learner("grpo", policy, rehearsal, self.settings)
         samples: list[Sample] = []
-        for episodes in rounds:
+        for number, episodes in enumerate(rounds):
+            exploring = self.settings.entropy_weight * learner.begin_round(number)
             samples, advantages, about = credit(episodes, self.settings)
             if not advantages.any():
                 learner.skipped = "every group had equal returns: nothing to compare"
                 continue
             learner.skipped = ""
             kept = np.flatnonzero(advantages)  # zero-variance groups carry no gradient: they cost no forward either
-            loss = partial(self._loss, policy, samples, advantages)
+            loss = partial(self._loss, policy, samples, advantages, exploring)
             for batch in minibatches(len(kept), self.settings.minibatch, self.settings.epochs, rng):
                 chosen = kept[batch].tolist()
                 try:
@@ -69,7 +82,7 @@ class Grpo:
         return learner.report(samples)
 
     def _loss(
-        self, policy: Policy, samples: list[Sample], advantages: np.ndarray, some: Sequence[int]
+        self, policy: Policy, samples: list[Sample], advantages: np.ndarray, exploring: float, some: Sequence[int]
     ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
         batch = [samples[i] for i in some]
         now = policy.score(batch)
@@ -78,15 +91,19 @@ class Grpo:
         config = self.settings
         loss, metrics = clipped_surrogate(now.logprobs, old, gain, now.mask, config.clip_low, config.clip_high)
         entropy = now.entropy.mean()
-        return loss - config.entropy_weight * entropy, metrics | {"entropy": entropy.detach()}
+        return loss - exploring * entropy, metrics | {"entropy": entropy.detach()}
 
 
 def credit(episodes: Sequence[Episode], settings: Config) -> tuple[list[Sample], np.ndarray, Metrics]:
     """Samples of a round, the advantage of each decision, float64 `[B]`, and what the round was like."""
     sound = [e for e in episodes if e.stop is not StopReason.ENV_ERROR and e.steps]
     values = returns(sound)
-    per_episode, flat = group_relative(values, [e.group for e in sound], settings.leave_one_out, settings.scale_by_std)
-    advantages = np.repeat(per_episode, [len(e.steps) for e in sound])
+    how = (settings.leave_one_out, settings.scale_by_std)
+    per_episode, flat = group_relative(values, [e.group for e in sound], *how)
+    advantages = settings.episode_weight * np.repeat(per_episode, [len(e.steps) for e in sound])
+    if settings.step_weight > 0:
+        per_step, _ = group_relative(returns_to_go(sound, settings.discount), step_groups(sound), *how)
+        advantages += settings.step_weight * per_step
     readable = [step.action.readable for e in sound for step in e.steps]
     about = {
         "return": float(values.mean()) if len(values) else 0.0,

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from agent.advantages import group_relative
+from agent.advantages import group_relative, returns_to_go, step_groups
 from agent.losses import clipped_surrogate, dpo_sigmoid, masked_mean, table_kl
+from envs.types import Action, Episode, Observation, Step, StopReason
 
 
 def test_group_relative_by_hand() -> None:
@@ -25,6 +26,29 @@ def test_std_scaling_by_hand() -> None:
     """Returns 2, 0: mean 1, sample std sqrt(2): +-1/sqrt(2)."""
     advantages, _ = group_relative(np.array([2.0, 0.0]), ["a", "a"], scale_by_std=True)
     assert np.allclose(advantages, [2**-0.5, -(2**-0.5)])
+
+
+def test_returns_to_go_by_hand() -> None:
+    """Rewards 1, 0, 2 at discount 0.5: 1 + 0.5 (0 + 0.5 * 2) = 1.5; 1; 2. The second episode starts anew: 3."""
+    episodes = [episode("a", [("x", 1.0), ("y", 0.0), ("z", 2.0)]), episode("b", [("x", 3.0)])]
+    assert returns_to_go(episodes, 0.5).tolist() == [1.5, 1.0, 2.0, 3.0]
+
+
+def test_steps_are_compared_where_they_saw_the_same_in_the_same_group() -> None:
+    """Both members of group a saw x; one went wrong there (to go 0) and one right (to go 1): -0.5 and +0.5."""
+    episodes = [episode("a", [("x", 0.0), ("y", 1.0)]), episode("a", [("x", 0.0)]), episode("b", [("x", 7.0)])]
+    groups = step_groups(episodes)
+    assert groups[0] == groups[2]
+    assert len(set(groups)) == 3
+    advantages, flat = group_relative(returns_to_go(episodes, 1.0), groups)
+    assert advantages.tolist() == [0.5, 0.0, -0.5, 0.0]
+    assert flat == 2
+
+
+def episode(group: str, steps: list[tuple[str, float]]) -> Episode:
+    action = Action("", np.zeros(1, dtype=np.int64), np.zeros(1, dtype=np.float32), "closed", 0, True)
+    made = tuple(Step(Observation(text), ("a",), action, reward, 0.0, False, False, {}) for text, reward in steps)
+    return Episode("id", "task", 0, group, 0, 1, "v", made, Observation(""), StopReason.TERMINATED, False)
 
 
 def test_clipped_surrogate_by_hand() -> None:

@@ -46,6 +46,7 @@ def test_every_bundled_world_keeps_its_promises_under_every_drift(world_id: str,
         "renamed": {"names": {first: "alpha", second: "beta"}},
         "palette": {"channels": [1, 2, 0]},
         "wording": {"template": "Be so kind: {text}"},
+        "blank": {"what": "text"},
     }[kind]
     drifted = plain.with_(drift=[{"type": kind, **example}] if kind else [])
     report = check_world(drifted, episodes=2)
@@ -232,3 +233,22 @@ def test_a_user_s_own_drift_is_a_module(tmp_path, monkeypatch: pytest.MonkeyPatc
     assert "go right. There is fog. Say" in shown(corridor(drift=[{"type": "my_drifts.fog"}]))[1]
     with pytest.raises(UserError, match=r"^drift 'my_drifts.odd': its Config is not an envs.drift.DriftSettings"):
         load_drift({"type": "my_drifts.odd"})
+
+
+@pytest.mark.parametrize("history", [1, 3])
+def test_blanked_pictures_are_one_grey_and_blanked_text_is_exactly_the_instruction(history: int) -> None:
+    """Notices and choices stay, also in what is remembered of earlier steps."""
+    controls = {"type": "controls", "exchange": ["left", "right"]}
+    seeing = corridor(drift=[controls], history=history)
+    blind = seeing.with_(drift=[controls, {"type": "blank", "what": "pictures"}])
+    deaf = seeing.with_(drift=[controls, {"type": "blank", "what": "text"}])
+    worlds = [make_world(settings) for settings in (seeing, blind, deaf)]
+    for world in worlds:
+        world.reset(seed=0)
+    seen, unseen, unheard = (world.observe(world.step("right")[0]) for world in worlds)
+    assert unseen.text == seen.text
+    assert all((image == 128).all() and image.shape == seen.images[0].shape for image in unseen.images)
+    assert unheard.text == seen.text.replace("go right. ", "")
+    assert unheard.text.endswith("<image>Left and right are exchanged. Say: left, right, wait.")
+    for ours, theirs in zip(unheard.images, seen.images, strict=True):
+        np.testing.assert_array_equal(ours, theirs)

@@ -1,0 +1,44 @@
+"""What several commands begin with: which stream, which run, which policy."""
+
+from argparse import Namespace
+from pathlib import Path
+
+from agent.policy import Policy
+from memory.database import Database
+from schedules.checkpoint import Ledger
+from schedules.config import StreamSettings, load_stream
+from schedules.folder import DATABASE, SETTINGS, require_run
+
+
+def stream_of(args: Namespace) -> StreamSettings:
+    """The stream that was named; else that of the run in `--dir`; else the default one."""
+    return load_stream(spelled(args), args.set)
+
+
+def spelled(args: Namespace) -> str:
+    """The stream as `load_stream` takes it."""
+    if args.stream is not None:
+        return str(args.stream)
+    given = getattr(args, "dir", None)
+    kept = Path(given) / SETTINGS if given is not None else None
+    return str(kept) if kept is not None and kept.is_file() else "default"
+
+
+def policy_of(stream: StreamSettings, folder: str | None) -> Policy:
+    """The untouched model, or the champion of the run in `folder`."""
+    champion = champion_of(Path(folder)) if folder is not None else None
+    policy = Policy(stream.model, stream.lora, seed=stream.seed)
+    if champion is not None:
+        policy.load_champion(champion)
+    return policy
+
+
+def champion_of(folder: Path) -> Path | None:
+    """The champion's adapter; None where it is still the untouched model.
+
+    Raises:
+        UserError: there is no run, or it is going on right now.
+    """
+    with Database(require_run(folder) / DATABASE) as database:
+        cycles = Ledger(database).cycles()
+    return folder / cycles[-1].champion if cycles and cycles[-1].champion else None
