@@ -42,7 +42,8 @@ def build_tiny(folder: Path, seed: int = 0) -> Path:
         vision_config={**vision, "image_size": 56, "patch_size": 28},
         text_config={
             **text, "model_type": "llama", "num_key_value_heads": 2, "vocab_size": len(tokenizer),
-            "max_position_embeddings": 256, "initializer_range": 0.2, "pad_token_id": tokenizer.pad_token_id, "tie_word_embeddings": True,
+            "max_position_embeddings": 256, "initializer_range": 0.2, "tie_word_embeddings": True,
+            "pad_token_id": tokenizer.pad_token_id,
         },
         image_token_id=tokenizer.convert_tokens_to_ids("<image>"), scale_factor=1, tie_word_embeddings=True,
         pad_token_id=tokenizer.pad_token_id,

@@ -86,7 +86,7 @@ def test_clipping_stops_the_gradient() -> None:
 
 
 def test_dpo_by_hand() -> None:
-    """chosen -1 (reference -2), rejected -3 (reference -1): margin 1 - (-2) = 3; beta 0.5: log(1 + e^-1.5) = 0.201413."""
+    """Chosen -1 (reference -2), rejected -3 (reference -1): margin 1 + 2 = 3; beta 0.5: log(1 + e^-1.5) = 0.201413."""
     loss, margin = dpo_sigmoid(*(torch.tensor([x]) for x in (-1.0, -3.0, -2.0, -1.0)), beta=0.5)
     assert float(margin) == 3.0
     assert float(loss) == pytest.approx(0.2014133, rel=1e-5)
@@ -100,7 +100,7 @@ def test_dpo_at_the_reference_is_log_two() -> None:
 
 
 def test_table_kl_by_hand() -> None:
-    """KL([.5, .5] || [.25, .75]) = .5 ln 2 + .5 ln(2/3) = 0.143841; a set of two among sets of three is padded by -inf."""
+    """KL([.5, .5] || [.25, .75]) = .5 ln 2 + .5 ln(2/3) = 0.143841; a smaller set is padded by -inf."""
     reference = torch.tensor([[0.5, 0.5, 0.0], [0.2, 0.3, 0.5]]).log()
     now = torch.tensor([[0.25, 0.75, 0.0], [0.2, 0.3, 0.5]]).log()
     assert torch.allclose(table_kl(reference, now), torch.tensor([0.1438410, 0.0]), atol=1e-6)

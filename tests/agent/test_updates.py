@@ -144,8 +144,8 @@ def test_rewards_that_are_no_numbers_are_skipped(name: str, policy: Policy, pool
 def test_rehearsal_holds_what_was_learned_first(policy: Policy, pool: WorldPool) -> None:
     """First copying, then copying with the answers' meaning exchanged (and said so): the same update forgets or not.
 
-    Seen here at this rate: without rehearsal the old skill fell from 0.98 to 0.3 or 0.5 and the new one often collapsed;
-    with it the old one stayed at 0.99 and the new one reached 0.6 to 0.8 (chance 0.25).
+    Seen here at this rate: without rehearsal the old skill fell from 0.98 to 0.3 or 0.5 and the new one often
+    collapsed; with it the old one stayed at 0.99 and the new one reached 0.6 to 0.8 (chance 0.25).
     """
     run(build("grpo"), policy, rounds(policy, pool, 20))
     policy.adopt()
