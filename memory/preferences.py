@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from envs.collect import same_observation
 from envs.types import Action, Episode, Observation, Step, StopReason
 
 
@@ -84,15 +85,6 @@ def _first_parting(a: Sequence[Step], b: Sequence[Step]) -> tuple[Step, Step] | 
         if not _same_command(one.action, other.action):
             return (one, other) if one.action.mode == other.action.mode else None
     return None
-
-
-def same_observation(a: Observation, b: Observation) -> bool:
-    """Whether two observations are equal to the last pixel."""
-    return a is b or (
-        a.text == b.text
-        and len(a.images) == len(b.images)
-        and all(x is y or np.array_equal(x, y) for x, y in zip(a.images, b.images, strict=True))
-    )
 
 
 def _same_command(a: Action, b: Action) -> bool:

@@ -5,6 +5,7 @@ A drift is a component: `{type: controls, ...}` is `envs/drift/controls.py`, who
 be kept: the drift *adds* a regime. Untold, nothing tells them apart: it *replaces* one. The stream declares which.
 """
 
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -23,9 +24,9 @@ class DriftSettings(Settings):
 
     said: bool | str = True
 
+    @abstractmethod
     def build(self, env: Env) -> Env:
         """Wrap `env`."""
-        raise NotImplementedError
 
 
 class Drift(gymnasium.Wrapper[Any, Any, Any, Any], gymnasium.utils.RecordConstructorArgs):

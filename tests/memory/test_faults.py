@@ -69,7 +69,7 @@ def assert_survived(path: Path, acknowledged: list[int]) -> None:
     database.close()
 
 
-def kill_many(path: Path, kills: int, rng: np.random.Generator) -> None:
+def assert_survives_kills(path: Path, kills: int, rng: np.random.Generator) -> None:
     acknowledged: list[int] = []
     for kill in range(kills):
         acknowledged += run_and_kill(path, 9000 * kill, float(rng.uniform(0, 0.15)))
@@ -78,13 +78,13 @@ def kill_many(path: Path, kills: int, rng: np.random.Generator) -> None:
 
 
 def test_killed_in_mid_insert(tmp_path):
-    kill_many(tmp_path / "run.db", kills=4, rng=np.random.default_rng(0))
+    assert_survives_kills(tmp_path / "run.db", kills=4, rng=np.random.default_rng(0))
 
 
 @pytest.mark.soak
 def test_killed_five_hundred_times(tmp_path):
     for run in range(25):
-        kill_many(tmp_path / f"{run}.db", kills=20, rng=np.random.default_rng(run))
+        assert_survives_kills(tmp_path / f"{run}.db", kills=20, rng=np.random.default_rng(run))
 
 
 class Crash(Exception):
