@@ -43,7 +43,9 @@ def pool() -> WorldPool:
 
 
 def build(name: str, **changes: object) -> Update:
-    return load("agent.updates", {"type": name, "rehearsal_weight": 0.0, **TUNED[name], **changes}, "update").build()
+    return load(
+        "agent.updates", {"type": name, "rounds": 20, "rehearsal_weight": 0.0, **TUNED[name], **changes}, "update"
+    ).build()
 
 
 def play(
