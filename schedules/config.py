@@ -10,7 +10,7 @@ from typing import Any, Self
 import yaml
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
-from agent.learner import Update, UpdateSettings
+from agent.learner import Update
 from agent.lvlm.adapters import LoraSettings
 from agent.lvlm.checkpoint import ModelSettings
 from envs.component import Settings, UserError, load
@@ -98,11 +98,6 @@ class StreamSettings(Settings):
                 "cycles is empty: a run needs at least one cycle, for example {task: NAME, update: {type: grpo}}"
             )
         return self
-
-
-def update_settings(plan: CyclePlan) -> UpdateSettings:
-    """The validated settings of a plan's update."""
-    return plan.build().settings
 
 
 def load_stream(name: str, overrides: Sequence[str] = ()) -> StreamSettings:

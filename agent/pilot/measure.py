@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -17,8 +17,7 @@ from agent.pilot.questions import Rng, Scene, room_scene
 from agent.policy import Policy
 from envs.collect import WorldPool, collect
 from envs.multimodal import WorldSettings
-from envs.rooms import ACTIONS
-from envs.types import IMAGE_MARK, Observation, Reply, Ticket
+from envs.types import Ticket
 
 HELD_OUT = 1_000_003
 """Seed of held-out scenes; training seeds its generators by (seed, step) pairs."""
@@ -93,37 +92,21 @@ def _score(by_answer: dict[str, list[bool]]) -> Score:
     return Score(float(np.mean(every)), len(every), worst)
 
 
-class Control:
-    """An actor that is kept from hearing (`deaf`) or from seeing (`blind`), or nothing (`sampled`)."""
-
-    def __init__(self, policy: Policy, name: str) -> None:
-        self.policy, self.name, self.version = policy, name, policy.version
-
-    def act(
-        self,
-        observations: Sequence[Observation],
-        choices: Sequence[tuple[str, ...] | None],
-        rngs: Sequence[np.random.Generator],
-    ) -> list[Reply]:
-        """See `envs.collect.Actor`."""
-        return self.policy.act([self._show(o) for o in observations], choices, rngs)
-
-    def _show(self, observation: Observation) -> Observation:
-        if self.name == "deaf":
-            return replace(observation, text=f"{IMAGE_MARK}Say: {', '.join(ACTIONS)}.")
-        if self.name == "blind":
-            return replace(observation, images=tuple(np.full_like(i, 9) for i in observation.images))
-        return observation
+def goto_worlds() -> dict[str, WorldSettings]:
+    """GoTo as it is (`sampled`), without the instruction (`deaf`), and without the picture (`blind`)."""
+    goto = WorldSettings.model_validate({"id": "envs.babyai:GoTo-v0", "success": {"info": "success"}})
+    blank = {"deaf": "text", "blind": "pictures"}
+    return {"sampled": goto} | {n: goto.with_(drift=[{"type": "blank", "what": w}]) for n, w in blank.items()}
 
 
 def play(policy: Policy, episodes: int) -> dict[str, float]:
     """Share of GoTo episodes won on held-out seeds."""
-    pool = WorldPool({"go to": WorldSettings(id="envs.babyai:GoTo-v0", success={"info": "success"})})
+    pool = WorldPool(goto_worlds())
     seeds = range(EXAM_SEEDS, EXAM_SEEDS + episodes)
     out = {}
-    for name in ("sampled", "deaf", "blind"):
-        tickets = [Ticket(f"pilot {name} {seed}", "go to", seed, str(seed), 0, 0) for seed in seeds]
-        out[name] = float(np.mean([e.success for e in collect(Control(policy, name), tickets, pool)]))
+    for name in pool.tasks:
+        tickets = [Ticket(f"pilot {name} {seed}", name, seed, str(seed), 0, 0) for seed in seeds]
+        out[name] = float(np.mean([e.success for e in collect(policy, tickets, pool)]))
     pool.close()
     return out
 

@@ -14,14 +14,13 @@ from agent.pilot import folder
 from agent.pilot.batch import Batcher, Pointer, answer_logits
 from agent.pilot.build import IMAGE_TOKENS
 from agent.pilot.figures import FIGURES, unsure_scene
-from agent.pilot.measure import UNCERTAIN, Control, answer
+from agent.pilot.measure import UNCERTAIN, answer, goto_worlds
 from agent.pilot.questions import ROOM_QUESTIONS, Room, random_pose, random_room, room_scene
 from agent.pilot.train import Recipe, Trainer, learning_rate
 from agent.pilot.words import ALL
 from agent.policy import Policy
 from envs.collect import WorldPool, collect
 from envs.component import UserError
-from envs.multimodal import WorldSettings
 from envs.types import Ticket
 
 MEGA = 1_000_000
@@ -95,11 +94,11 @@ def test_it_sees(model, processor):
 def test_it_plays_and_is_neither_deaf_nor_blind():
     """The same seeds with the instruction, or the picture, taken away: the skill must go with it."""
     policy = Policy(ModelSettings(path="pilot", threads=1), LoraSettings())
-    pool = WorldPool({"go to": WorldSettings(id="envs.babyai:GoTo-v0", success={"info": "success"})})
+    pool = WorldPool(goto_worlds())
     won = {}
     for name in ("sampled", "deaf", "blind"):
-        tickets = [Ticket(f"{name} {seed}", "go to", seed, str(seed), 0, 0) for seed in range(9_000_000, 9_000_100)]
-        won[name] = np.mean([e.success for e in collect(Control(policy, name), tickets, pool)])
+        tickets = [Ticket(f"{name} {seed}", name, seed, str(seed), 0, 0) for seed in range(9_000_000, 9_000_100)]
+        won[name] = np.mean([e.success for e in collect(policy, tickets, pool)])
     assert won["sampled"] >= 0.9
     assert max(won["deaf"], won["blind"]) <= 0.55
 
