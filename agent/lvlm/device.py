@@ -1,12 +1,13 @@
 """Where the model runs and on how many threads: chosen once, said, and kept for the whole run.
 
-Everything here follows from the machine and its load, never from a clock, so that a run can be repeated.
+What is chosen here is written into the run's ledger and taken from there on resume, so that a run can be repeated.
 """
 
 import os
 from pathlib import Path
 from typing import Literal
 
+import psutil
 import torch
 
 from envs.component import UserError
@@ -18,14 +19,15 @@ MEMORY_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limi
 def choose_threads() -> int:
     """Threads for the model: this process's cores, less the share of the machine that others are using now.
 
-    Two OpenMP threads beside a busy neighbour are several times slower than one.
+    Two OpenMP threads beside a busy neighbour are several times slower than one. A third of a second is looked at: a
+    load average would still hold what this very command installed or tested a minute ago.
     """
-    return threads_for(usable_cores(), os.cpu_count() or 1, os.getloadavg()[0])
+    return threads_for(usable_cores(), psutil.cpu_percent(interval=0.3) / 100)
 
 
-def threads_for(usable: int, cores: int, load: float) -> int:
-    """`usable` of the machine's `cores`, of which `load` are busy (a one-minute mean); 1 or more."""
-    return max(1, round(usable * (1 - min(load / cores, 1.0))))
+def threads_for(usable: int, busy: float) -> int:
+    """The part of `usable` cores that is free where a share `busy`, 0..1, of the machine is in use; 1 or more."""
+    return max(1, round(usable * (1 - min(busy, 1.0))))
 
 
 def usable_cores() -> int:

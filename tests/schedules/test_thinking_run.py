@@ -29,7 +29,6 @@ class Brief(gymnasium.Env):
         return {"text": f"Be brief, {self.np_random.integers(9)}."}, {}
 
     def step(self, action):
-        assert "e" not in action, "that was part of the thought"
         return {"text": "Done."}, 1 / (1 + len(action)), True, False, {"success": len(action) < 4}
 
 gymnasium.register("Brief-v0", entry_point=Brief)
