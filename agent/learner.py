@@ -8,6 +8,7 @@ import torch
 from pydantic import Field
 
 from agent.batch import Sample
+from agent.finite import NotFinite
 from agent.policy import Policy
 from agent.rehearsal import Rehearsal, kl_from_champion
 from agent.report import UpdateReport
@@ -15,6 +16,7 @@ from envs.component import Settings
 from envs.types import Episode
 
 Metrics = dict[str, float]
+Loss = Callable[[Sequence[int]], tuple[torch.Tensor, Mapping[str, torch.Tensor]]]
 Rounds = Iterator[Sequence[Episode]]
 """Each `next` plays a fresh round with the candidate as it is now: on-policy data."""
 
@@ -55,10 +57,6 @@ class Update(Protocol):
         ...
 
 
-class NotFinite(ArithmeticError):
-    """A loss or gradient was NaN or infinite: the weights were left as they were."""
-
-
 class Learner:
     """One optimizer over the candidate's weights, and a tally of what it did."""
 
@@ -82,7 +80,7 @@ class Learner:
     def step(
         self,
         items: Sequence[int],
-        loss: Callable[[Sequence[int]], tuple[torch.Tensor, Mapping[str, torch.Tensor]]],
+        loss: Loss,
         rng: np.random.Generator,
     ) -> Metrics:
         """One optimizer step on the mean of `loss` over `items`, plus rehearsal.
@@ -92,18 +90,13 @@ class Learner:
             loss: gives the mean loss over some items, and metrics to be averaged.
 
         Raises:
-            NotFinite: loss or gradient is not a finite number.
+            NotFinite: loss or gradient is not a finite number; the weights stay as they are.
         """
-        self.optimizer.zero_grad(set_to_none=True)
-        totals: Metrics = {}
-        for piece in pieces(items, self.policy.samples_per_forward):
-            value, metrics = loss(piece)
-            share = len(piece) / len(items)
-            (value * share).backward()
-            for name, number in {"loss": value, **metrics}.items():
-                totals[name] = totals.get(name, 0.0) + share * float(number.detach())
-        if self.rehearsal.samples and self.settings.rehearsal_weight > 0:
-            totals["rehearsal_kl"] = self._rehearse(rng)
+        remembered = self._draw(rng)
+        totals = self.policy.budget.until_done(
+            lambda: self._gradients(items, loss, remembered), lambda: self.policy.samples_per_forward > 1
+        )
+        self.rehearsal.used += len(remembered)
         norm = torch.nn.utils.clip_grad_norm_(self.policy.parameters(), self.settings.max_grad_norm)
         totals["grad_norm"] = float(norm)
         if not all(map(np.isfinite, totals.values())):
@@ -113,14 +106,27 @@ class Learner:
         self.history.append(totals)
         return totals
 
-    def _rehearse(self, rng: np.random.Generator) -> float:
-        numbers = self.rehearsal.draw(self.settings.rehearsal_batch, rng)
-        total = 0.0
-        for piece in pieces(numbers.tolist(), self.policy.samples_per_forward):
-            kl = self.rehearsal.loss(self.policy, piece) * (len(piece) / len(numbers))
+    def _draw(self, rng: np.random.Generator) -> list[int]:
+        """Numbers of the remembered decisions of one step."""
+        if not self.rehearsal.samples or self.settings.rehearsal_weight == 0:
+            return []
+        return self.rehearsal.draw(self.settings.rehearsal_batch, rng).tolist()
+
+    def _gradients(self, items: Sequence[int], loss: Loss, remembered: Sequence[int]) -> Metrics:
+        """Leave the gradients of one step in the weights. Where memory runs out, it is done again from the start."""
+        self.optimizer.zero_grad(set_to_none=True)
+        totals: Metrics = {}
+        for piece in pieces(items, self.policy.samples_per_forward):
+            value, metrics = loss(piece)
+            share = len(piece) / len(items)
+            (value * share).backward()
+            for name, number in {"loss": value, **metrics}.items():
+                totals[name] = totals.get(name, 0.0) + share * float(number.detach())
+        for piece in pieces(remembered, self.policy.samples_per_forward):
+            kl = self.rehearsal.loss(self.policy, piece) * (len(piece) / len(remembered))
             (self.settings.rehearsal_weight * kl).backward()
-            total += float(kl.detach())
-        return total
+            totals["rehearsal_kl"] = totals.get("rehearsal_kl", 0.0) + float(kl.detach())
+        return totals
 
     def report(self, last: Sequence[Sample]) -> UpdateReport:
         """Close the books. `last` are samples of the trained task on which KL from the champion is measured."""

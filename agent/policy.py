@@ -4,7 +4,6 @@ Three adapters speak with one engine: the `champion` (what the gate let through)
 working on) and the `base` (adapters off). One thread touches the model.
 """
 
-import os
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -13,46 +12,56 @@ import numpy as np
 import torch
 
 from agent.batch import Sample, Scores
+from agent.finite import check_weights
 from agent.lvlm.adapters import CANDIDATE, CHAMPION, Adapters, LoraSettings
+from agent.lvlm.asking import Asking, Choices
+from agent.lvlm.budget import Budget, find_tokens
 from agent.lvlm.checkpoint import ModelSettings, load_checkpoint
-from agent.lvlm.choices import ChoiceTree, build_tree
-from agent.lvlm.engine import Engine, Row, draw
+from agent.lvlm.device import choose_threads, memory_bytes
+from agent.lvlm.engine import Engine
 from agent.lvlm.prompts import Prompter
+from agent.lvlm.rows import Prompt, Row
+from agent.lvlm.speech import Speaker, Speech, draw
 from agent.lvlm.vision import Vision
-from envs.component import UserError
 from envs.types import Observation, Reply
 
-Choices = tuple[str, ...] | None
+SPEECH = Speech()
+TRIAL_PICTURE = 112
+TRIAL_TOKENS, TRIAL_ANSWER = 64, 8
+"""Of the forward by which the budget is found: an answer, whose every token has logits, behind a prompt."""
 
 
 class Policy:
-    """Implements `envs.collect.Actor`."""
+    """Implements `envs.collect.Actor`.
 
-    def __init__(self, model: ModelSettings, lora: LoraSettings, seed: int = 0, open_tokens: int = 32) -> None:
+    Attributes:
+        threads: CPU threads of the model, chosen at load.
+        budget: tokens per forward; halved where memory runs out.
+    """
+
+    def __init__(self, model: ModelSettings, lora: LoraSettings, seed: int = 0, speech: Speech = SPEECH) -> None:
         """Load the checkpoint and give it a champion that changes nothing yet.
 
         Args:
             model: which checkpoint, threads, token budget.
             lora: shape of the adapters.
             seed: of the adapters' first weights.
-            open_tokens: most tokens of an open answer.
+            speech: how open answers are said.
         """
-        self.threads = model.threads or os.cpu_count() or 1
+        self.threads = model.threads or choose_threads()
         torch.set_num_threads(self.threads)
         self.checkpoint = load_checkpoint(model)
-        config = self.checkpoint.model.config.get_text_config()
-        self.prompter = Prompter(
-            self.checkpoint.processor, config.max_position_embeddings - open_tokens, self.checkpoint.image_token
-        )
-        self.vision = Vision(
-            self.checkpoint.model, self.checkpoint.processor.image_processor, model.feature_cache_mb * 2**20
-        )
+        check_weights(self.checkpoint.model)
+        self.prompter = Prompter(self.checkpoint, self.checkpoint.longest - speech.longest)
+        self.vision = Vision(self.checkpoint, self.prompter, model.feature_cache_mb * 2**20)
+        self.asking = Asking(self.prompter, self.vision)
         self.adapters = Adapters(self.checkpoint, lora, seed)
-        keep_bytes = model.state_cache_mb * 2**20
-        self.engine = Engine(self.checkpoint, self.prompter.pad, self.adapters.first_layer, keep_bytes)
-        self.token_budget = model.token_budget
-        self.open_tokens = open_tokens
-        self._trees: dict[tuple[str, ...], ChoiceTree] = {}
+        of_tower = f"{self.checkpoint.tower}."
+        self.vision.trained = not all(name.startswith(of_tower) for name in self.adapters.modules)
+        first_layer = 0 if self.vision.trained else self.adapters.first_layer
+        self.engine = Engine(self.checkpoint, self.prompter.pad, first_layer, model.state_cache_mb * 2**20)
+        self.speaker = Speaker(self.engine, self.prompter, self.banned, speech)
+        self.budget = Budget(model.token_budget or self._find_tokens())
 
     # -- who speaks ---------------------------------------------------------------------------------------------------
 
@@ -71,6 +80,17 @@ class Policy:
         self.adapters.copy(CANDIDATE, CHAMPION)
         self.adapters.use(CHAMPION)
 
+    def interpolate(self, alpha: float) -> None:
+        """Move the candidate to the share `alpha` of the way from the champion: 0 is the champion, 1 changes nothing.
+
+        The factors of LoRA are mixed, which keeps their rank; their product is mixed up to second order in the change
+        (the ends are exact). Worth a try where a candidate gained, but forgot (arXiv 2109.01903).
+
+        Raises:
+            UserError: `alpha` is not in 0..1.
+        """
+        self.adapters.mix(CHAMPION, CANDIDATE, alpha)
+
     def discard(self) -> None:
         """Forget the candidate; the champion speaks."""
         self.adapters.copy(CHAMPION, CANDIDATE)
@@ -85,8 +105,25 @@ class Policy:
         return list(self.adapters.tensors(CANDIDATE).values())
 
     def save(self, folder: Path) -> None:
-        """Write the adapter that speaks as a PEFT folder, whole or not at all."""
-        self.adapters.save(self.adapters.active, folder)
+        """Write the adapter that speaks as a PEFT folder, whole or not at all.
+
+        What was written is read again by plain PEFT first, and must say the same.
+
+        Raises:
+            NotFinite: its log-probs are no numbers.
+            RuntimeError: what was written does not say what it should.
+        """
+        self.adapters.save(self.adapters.active, folder, self._opinion)
+
+    @torch.no_grad()
+    def _opinion(self) -> torch.Tensor:
+        """Numbers by which two adapters can be told apart: log-probs of a fixed prompt, and a picture's features."""
+        logits = self.engine.logits(self.engine.trial_rows(sees=False), TRIAL_TOKENS)
+        said = [torch.log_softmax(of_row.float(), -1).flatten() for of_row in logits]
+        if self.vision.trained:
+            grey = np.arange(TRIAL_PICTURE**2 * 3, dtype=np.uint8).reshape(TRIAL_PICTURE, TRIAL_PICTURE, 3)
+            said += [picture.flat.float().flatten() for (picture,) in self.vision.pictures([(grey,)])]
+        return torch.cat(said).cpu()
 
     def load_champion(self, folder: Path) -> None:
         """Replace the champion by a saved adapter."""
@@ -100,35 +137,41 @@ class Policy:
         self, observations: Sequence[Observation], choices: Sequence[Choices], rngs: Sequence[np.random.Generator]
     ) -> list[Reply]:
         """Sample one answer for each observation, at temperature 1, each from its own generator."""
-        replies: list[Reply | None] = [None] * len(observations)
-        rows = self._rows(observations, choices)
+        replies: dict[int, Reply] = {}
+
+        def answer(some: list[int]) -> list[Reply]:
+            return self._act([rows[i] for i in some], [choices[i] for i in some], [rngs[i] for i in some])
+
         with self.adapters.merged():
-            for some in self._within_budget(rows):
-                said = self._act([rows[i] for i in some], [choices[i] for i in some], [rngs[i] for i in some])
-                for i, reply in zip(some, said, strict=True):
-                    replies[i] = reply
-        return [reply for reply in replies if reply is not None]
+            rows = self.asking.rows(observations, choices)
+            for some, said in self.budget.each([len(row) for row in rows], answer, retry=True):
+                replies.update(zip(some, said, strict=True))
+        return [replies[i] for i in range(len(rows))]
 
     def _act(self, rows: list[Row], choices: list[Choices], rngs: list[np.random.Generator]) -> list[Reply]:
         replies: dict[int, Reply] = {}
         closed = [i for i, c in enumerate(choices) if c is not None]
         if closed:
-            logits = self.engine.logits([rows[i] for i in closed])
-            for tree, members in self._by_tree([choices[i] for i in closed]):
+            logits = self.engine.logits([rows[i] for i in closed], self.budget.tokens)
+            for tree, members in self.asking.by_tree([choices[i] for i in closed]):
                 table, branches = tree.log_probs(torch.stack([logits[m] for m in members]))
-                parts = [b.numpy() for b in branches]
-                for n, (member, log_probs) in enumerate(zip(members, table.numpy(), strict=True)):
+                parts = [b.cpu().numpy() for b in branches]
+                for n, (member, log_probs) in enumerate(zip(members, table.cpu().numpy(), strict=True)):
                     i = closed[member]
                     pick = draw(log_probs, rngs[i])
                     paid = tree.token_log_probs(pick, [p[n] for p in parts])
                     replies[i] = Reply(tree.texts[pick], tree.answers[pick], paid, "closed")
         free = [i for i, c in enumerate(choices) if c is None]
         if free:
-            sampled = self.engine.sample(
-                [rows[i] for i in free], self.open_tokens, self.prompter.end, [rngs[i] for i in free], self.banned
-            )
-            for i, (tokens, log_probs) in zip(free, sampled, strict=True):
-                replies[i] = Reply(self.prompter.decode(tokens), tokens, log_probs, "open")
+            states = [rngs[i].bit_generator.state for i in free]
+            try:
+                said = self.speaker.say([rows[i] for i in free], [rngs[i] for i in free])
+            except Exception:  # memory may run out halfway: said again, it is said with the same luck
+                for i, state in zip(free, states, strict=True):
+                    rngs[i].bit_generator.state = state
+                raise
+            for i, (tokens, log_probs) in zip(free, said, strict=True):
+                replies[i] = Reply(self.speaker.text(tokens), tokens, log_probs, "open")
         return [replies[i] for i in range(len(rows))]
 
     def table(self, observation: Observation, choices: tuple[str, ...]) -> dict[str, float]:
@@ -142,7 +185,7 @@ class Policy:
 
     def ask(self, observation: Observation, choices: tuple[str, ...]) -> Sample:
         """A sample for which only the table over `choices` matters."""
-        answer = self._tree(choices).answers[0]
+        answer = self.asking.tree(choices).answers[0]
         return Sample(observation, choices, answer, np.zeros(len(answer), dtype=np.float32))
 
     def score(self, samples: Sequence[Sample]) -> Scores:
@@ -156,18 +199,27 @@ class Policy:
             return self._score(samples)
 
     def _score(self, samples: Sequence[Sample]) -> Scores:
-        rows = self._rows([s.observation for s in samples], [s.choices for s in samples], samples)
+        rows, places = self.asking.rows_of_samples(samples, self.budget.tokens)
         width = max((len(s.tokens) for s in samples if s.choices is None), default=1)
         most = max((len(s.choices) for s in samples if s.choices is not None), default=0)
         all_closed = all(s.choices is not None for s in samples)
+        in_row: list[list[int]] = [[] for _ in rows]
+        for i, (row, _) in enumerate(places):
+            in_row[row].append(i)
         out: list[tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]] = []
         order: list[int] = []
-        for some in self._within_budget(rows):
-            logits = self.engine.logits([rows[i] for i in some])
-            out += self._closed_scores(logits, [samples[i] for i in some], width, most)
-            out += self._open_scores(logits, [samples[i] for i in some], width, most)
-            closed = [i for _, members in self._by_tree([samples[i].choices for i in some]) for i in members]
-            order += [some[m] for m in closed] + [i for i in some if samples[i].choices is None]
+
+        def ask(some: list[int]) -> list[torch.Tensor]:
+            return self.engine.logits([rows[row] for row in some], self.budget.tokens)
+
+        for some, said in self.budget.each([len(row) for row in rows], ask, retry=not torch.is_grad_enabled()):
+            numbers = [i for row in some for i in in_row[row]]
+            by_row = dict(zip(some, said, strict=True))
+            logits = [by_row[row] if at is None else by_row[row][at] for row, at in (places[i] for i in numbers)]
+            out += self._closed_scores(logits, [samples[i] for i in numbers], width, most)
+            out += self._open_scores(logits, [samples[i] for i in numbers], width, most)
+            closed = [i for _, members in self.asking.by_tree([samples[i].choices for i in numbers]) for i in members]
+            order += [numbers[m] for m in closed] + [i for i in numbers if samples[i].choices is None]
         back = torch.tensor(np.argsort(np.array(order)))
         logprobs, mask, entropy, table = (torch.cat(part)[back] for part in zip(*out, strict=True))
         return Scores(logprobs, mask, entropy, table if all_closed else None)
@@ -180,20 +232,20 @@ class Policy:
             return sums[: len(pairs)], sums[len(pairs) :]
         table = self.score(chosen).table
         assert table is not None
-        said = [[self._tree(s.choices).index(s.tokens) for s in side if s.choices] for side in (chosen, rejected)]
+        said = [[self.asking.tree(s.choices).index(s.tokens) for s in side if s.choices] for side in (chosen, rejected)]
         picked = table.gather(1, torch.tensor(said).T)
         return picked[:, 0], picked[:, 1]
 
     @property
     def samples_per_forward(self) -> int:
         """How many prompts of the longest length seen so far fit the token budget."""
-        return max(1, self.token_budget // max(self.prompter.longest_seen, 1))
+        return max(1, self.budget.tokens // max(self.prompter.longest_seen, 1))
 
     def _closed_scores(
         self, logits: list[torch.Tensor], samples: list[Sample], width: int, most: int
     ) -> Iterator[tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]]:
-        for tree, members in self._by_tree([s.choices for s in samples]):
-            log_probs, _ = tree.log_probs(torch.stack([logits[m] for m in members]))
+        for tree, members in self.asking.by_tree([s.choices for s in samples]):
+            log_probs = tree.log_probs(torch.stack([logits[m] for m in members]))[0].cpu()
             said = torch.tensor([tree.index(samples[m].tokens) for m in members])
             first = log_probs.gather(1, said[:, None])
             rest = torch.zeros(len(members), width - 1)
@@ -207,10 +259,10 @@ class Policy:
         for row, sample in zip(logits, samples, strict=True):
             if sample.choices is not None:
                 continue
-            log_probs = self.engine.open_log_probs(row[: len(sample.tokens)], self.banned)
-            said = log_probs.gather(1, torch.from_numpy(sample.tokens)[:, None])[:, 0]
+            log_probs = self.speaker.log_probs(row[: len(sample.tokens)])
+            said = log_probs.gather(1, torch.from_numpy(sample.tokens)[:, None].to(log_probs.device))[:, 0].cpu()
             finite = log_probs.masked_fill(log_probs.isinf(), 0.0)
-            entropy = -(log_probs.exp() * finite).sum(1).mean()
+            entropy = -(log_probs.exp() * finite).sum(1).mean().cpu()
             pad = (0, width - len(said))
             mask = torch.nn.functional.pad(torch.ones_like(said), pad)
             table = torch.full((1, most), -torch.inf)
@@ -221,51 +273,16 @@ class Policy:
     @property
     def banned(self) -> list[int]:
         """Ids that are never sampled: an image token would ask for a picture that is not there."""
-        return [self.checkpoint.image_token]
+        return self.checkpoint.banned
 
-    def _tree(self, choices: tuple[str, ...]) -> ChoiceTree:
-        tree = self._trees.get(choices)
-        if tree is None:
-            tree = self._trees[choices] = build_tree(choices, [self.prompter.answer(text) for text in choices])
-        return tree
+    def _find_tokens(self) -> int:
+        """Tokens per forward that fit here, from one small forward with gradients."""
+        ids = np.resize(self.engine.trial_rows(False)[0].prompt.ids, TRIAL_TOKENS)
+        row = Row(Prompt(ids[TRIAL_ANSWER:]), (), ids[:TRIAL_ANSWER], tuple(range(-1, TRIAL_ANSWER - 1)))
 
-    def _by_tree(self, choices: Sequence[Choices]) -> list[tuple[ChoiceTree, list[int]]]:
-        groups: dict[tuple[str, ...], list[int]] = {}
-        for i, c in enumerate(choices):
-            if c is not None:
-                groups.setdefault(c, []).append(i)
-        return [(self._tree(c), members) for c, members in groups.items()]
+        def forward() -> torch.Tensor:
+            return self.speaker.log_probs(self.engine.finish(self.engine.head(self.engine.whole.states([row], 1)[0])))
 
-    def _rows(
-        self, observations: Sequence[Observation], choices: Sequence[Choices], samples: Sequence[Sample] | None = None
-    ) -> list[Row]:
-        """One row each. Open samples append their own tokens (the last one predicts nothing and stays out)."""
-        keys, features = self.vision.features([image for o in observations for image in o.images])
-        rows, used = [], 0
-        for i, (observation, allowed) in enumerate(zip(observations, choices, strict=True)):
-            mine = slice(used, used + len(observation.images))
-            used = mine.stop
-            prompt = self.prompter.prompt(observation)
-            if allowed is not None:
-                tree = self._tree(allowed)
-                rows.append(Row(prompt, features[mine], tuple(keys[mine]), tree.appended, tree))
-            else:
-                tail = samples[i].tokens[:-1] if samples else np.zeros(0, dtype=np.int64)
-                rows.append(Row(prompt, features[mine], tuple(keys[mine]), tail))
-        return rows
-
-    def _within_budget(self, rows: Sequence[Row]) -> Iterator[list[int]]:
-        """Row numbers in groups of similar length whose padded tokens stay within the budget."""
-        order = sorted(range(len(rows)), key=lambda i: (len(rows[i]), i))
-        group: list[int] = []
-        for i in order:
-            if len(rows[i]) > self.token_budget:
-                raise UserError(
-                    f"one prompt has {len(rows[i])} tokens, model.token_budget is {self.token_budget}: raise it."
-                )
-            if group and len(rows[i]) * (len(group) + 1) > self.token_budget:
-                yield group
-                group = []
-            group.append(i)
-        if group:
-            yield group
+        with self.using(CANDIDATE):
+            device = self.engine.device
+            return find_tokens(self.checkpoint.model, forward, TRIAL_TOKENS, memory_bytes(device), device.type)

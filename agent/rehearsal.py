@@ -31,7 +31,6 @@ class Rehearsal:
 
     def loss(self, policy: Policy, numbers: Sequence[int]) -> torch.Tensor:
         """Mean KL(champion || candidate) in nats over the samples with these numbers; carries gradients."""
-        self.used += len(numbers)
         return self._kl(policy, numbers).mean()
 
     @torch.no_grad()

@@ -20,6 +20,18 @@ def neutralise(text: str) -> str:
     return text.replace(IMAGE_MARK, IMAGE_MARK.replace("<", "(").replace(">", ")"))
 
 
+def behind_thought(text: str, end: str) -> str:
+    """What a reply says behind its last `end`, the mark that ends a thought; all of it where there is no such mark.
+
+    A thought is free to name actions, and to use the mark: only the end of the reply counts.
+
+    Example:
+        >>> behind_thought("<think>The ball is left, so not turn right.</think> turn left", "</think>")
+        ' turn left'
+    """
+    return text.rpartition(end)[2]
+
+
 def tidy(text: str) -> str:
     """Lower case, single spaces."""
     return _SPACE.sub(" ", text).strip().casefold()

@@ -128,7 +128,7 @@ def _play(world: World, seed: int) -> Iterator[_Moment]:
     """An episode played at random; the choices depend on the seed alone, not by the world's own draws."""
     rng = np.random.default_rng([seed, 1])
     name = world.settings.id
-    anything = world.env.action_space  # where there is no closed set
+    anything = world.action_space if world.settings.thought else world.env.action_space  # where no set is closed
     anything.seed(seed)
     step, said, over = 0, "", False
     try:

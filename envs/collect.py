@@ -1,6 +1,5 @@
 """Many worlds at once, one batched policy call a tick -> episodes. The only place that knows how worlds are run."""
 
-import contextlib
 import hashlib
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
@@ -9,9 +8,16 @@ from typing import Any, Protocol
 import numpy as np
 
 from envs.component import UserError
-from envs.multimodal import World, WorldSettings, make_world
+from envs.multimodal import World
+from envs.pool import WorldPool
+from envs.settings import Success
+from envs.stage import Answer, Order, Raised, Say, Shown, Start
 from envs.types import Action, Episode, Observation, Reply, Step, StopReason, Ticket
 
+__all__ = ["Actor", "WorldPool", "check_repeatable", "collect", "same_observation", "ticket_rng"]
+
+SPLIT_FROM = 4
+"""Fewer worlds in flight are not worth two calls of the actor."""
 IN_ACTION = ("command", "readable", "cost")
 
 
@@ -31,50 +37,6 @@ class Actor(Protocol):
     ) -> list[Reply]:
         """One reply for each observation, in order."""
         ...
-
-
-class WorldPool:
-    """World instances, made when first needed and used again; an instance is in one hand at a time."""
-
-    def __init__(self, worlds: Mapping[str, WorldSettings]) -> None:
-        self._settings = dict(worlds)
-        self._free: dict[str, list[World]] = {task: [] for task in worlds}
-
-    @property
-    def tasks(self) -> tuple[str, ...]:
-        """The tasks there are worlds for."""
-        return tuple(self._settings)
-
-    def settings(self, task: str) -> WorldSettings:
-        """The settings of a task's world.
-
-        Raises:
-            UserError: no such task.
-        """
-        if task not in self._settings:
-            raise UserError(f"no task {task!r}. There are: {', '.join(self._settings)}.")
-        return self._settings[task]
-
-    def take(self, task: str) -> World:
-        """An instance for sole use, until `give_back` or `discard`."""
-        settings = self.settings(task)
-        free = self._free[task]
-        return free.pop() if free else make_world(settings)
-
-    def give_back(self, task: str, world: World) -> None:
-        """Keep a sound instance for the next episode."""
-        self._free[task].append(world)
-
-    def discard(self, world: World) -> None:
-        """Close an instance that raised: nothing is known about its state."""
-        with contextlib.suppress(Exception):
-            world.close()
-
-    def close(self) -> None:
-        """Close every instance that is not in use."""
-        for free in self._free.values():
-            while free:
-                self.discard(free.pop())
 
 
 def collect(
@@ -101,30 +63,12 @@ def collect(
     """
     if width < 1:
         raise UserError(f"width is {width}: at least one world must be in flight. Set it to 1 or more.")
-    waiting = deque(enumerate(tickets))
-    flights: list[tuple[int, _Flight]] = []
-    done: dict[int, Episode] = {}
-    decisions = 0
-    while waiting or flights:
-        while waiting and len(flights) < width:
-            place, ticket = waiting.popleft()
-            flight = _Flight(ticket, pool, actor.version)
-            if flight.start():
-                flights.append((place, flight))
-            else:
-                done[place] = flight.land()
-        replies = actor.act(*_rows([flight for _, flight in flights])) if flights else []
-        aloft = []
-        for (place, flight), reply in zip(flights, replies, strict=True):
-            if flight.advance(reply):
-                aloft.append((place, flight))
-            else:
-                done[place] = flight.land()
-        decisions += len(flights)
-        flights = aloft
-        if on_tick is not None:
-            on_tick(decisions, len(done))
-    return [done[place] for place in range(len(tickets))]
+    play = _Play(actor, pool, tickets)
+    try:
+        return play.to_the_end(_rooms(width), on_tick)
+    except BaseException:
+        pool.stage.abandon()
+        raise
 
 
 def ticket_rng(ticket_id: str) -> np.random.Generator:
@@ -133,72 +77,60 @@ def ticket_rng(ticket_id: str) -> np.random.Generator:
 
 
 class _Flight:
-    """One episode being played."""
+    """One episode being played. `place` is that of its ticket, and its seat."""
 
     __slots__ = (
         "choices",
         "info",
         "observation",
-        "pool",
+        "place",
         "rng",
+        "rule",
+        "said",
         "steps",
         "stop",
         "success",
         "ticket",
         "version",
-        "world",
     )
 
-    def __init__(self, ticket: Ticket, pool: WorldPool, version: str) -> None:
-        self.ticket, self.pool, self.version = ticket, pool, version
-        self.world = pool.take(ticket.task)
+    def __init__(self, place: int, ticket: Ticket, rule: Success, version: str) -> None:
+        self.place, self.ticket, self.rule, self.version = place, ticket, rule, version
         self.rng = ticket_rng(ticket.id)
         self.steps: list[Step] = []
+        self.said: Reply | None = None  # what the world has to answer
         self.observation = Observation("")
         self.choices: tuple[str, ...] | None = None
         self.info: Mapping[str, Any] | None = None  # the last one of a step that reached the env
         self.stop: StopReason | None = None
         self.success = False
 
-    def start(self) -> bool:
-        """Reset the world; whether the episode can be played."""
-        try:
-            seen, _ = self.world.reset(seed=self.ticket.seed)
-            self._look(seen)
-        except Exception as error:
-            self._fail(error)
-        return self.stop is None
+    def say(self, reply: Reply) -> Order:
+        """What tells the world a reply."""
+        self.said = reply
+        return Say(self.place, reply.text)
 
-    def advance(self, reply: Reply) -> bool:
-        """Say `reply` to the world; whether the episode goes on."""
-        before, choices = self.observation, self.choices
-        try:
-            seen, reward, terminated, truncated, info = self.world.step(reply.text)
-            self._look(seen)
-            action = _action(reply, info["command"], info["readable"])
+    def take(self, answer: Answer) -> None:
+        """What the world made of it."""
+        if isinstance(answer, Raised):
+            if self.said is not None:
+                self._keep(_action(self.said, None, False), Shown(self.observation, None), 0.0, {"error": answer.told})
+            self._fail(answer.told)
+            return
+        if self.said is not None:
+            info = answer.info
             kept = {key: value for key, value in info.items() if key not in IN_ACTION}
-            step = Step(before, choices, action, reward, info["cost"], terminated, truncated, kept)
-            self.steps.append(step)
-        except Exception as error:
-            failed = _action(reply, None, False)
-            told = {"error": _told(error)}
-            self.steps.append(Step(before, choices, failed, 0.0, 0.0, False, False, told))
-            self._fail(error)
-            return False
-        if info["command"] is not None:
-            self.info = info
-        if terminated or truncated:
-            self._end(terminated)
-        return self.stop is None
+            self._keep(_action(self.said, info["command"], info["readable"]), answer, info["cost"], kept)
+            if info["command"] is not None:
+                self.info = info
+        self.observation, self.choices, self.said = answer.observation, answer.choices, None
+        if answer.over:
+            self._end(answer.terminated)
 
     def land(self) -> Episode:
-        """The finished episode; the world goes back to the pool, or is thrown away if it raised."""
+        """The finished episode."""
         assert self.stop is not None
         ticket = self.ticket
-        if self.stop is StopReason.ENV_ERROR:
-            self.pool.discard(self.world)
-        else:
-            self.pool.give_back(ticket.task, self.world)
         return Episode(
             id=ticket.id,
             task=ticket.task,
@@ -213,36 +145,83 @@ class _Flight:
             success=self.success,
         )
 
-    def _look(self, seen: Mapping[str, Any]) -> None:
-        self.observation = self.world.observe(seen)
-        self.choices = self.world.choices()
+    def _keep(self, action: Action, told: Shown, cost: float, info: Mapping[str, Any]) -> None:
+        ended = told.terminated, told.truncated
+        self.steps.append(Step(self.observation, self.choices, action, told.reward, cost, *ended, info))
 
     def _end(self, terminated: bool) -> None:
-        rule = self.world.settings.success
         try:
-            self.success = rule.holds([step.reward for step in self.steps], self.info)
+            self.success = self.rule.holds([step.reward for step in self.steps], self.info)
             self.stop = StopReason.TERMINATED if terminated else StopReason.TRUNCATED
         except KeyError:
-            self._fail(KeyError(f"info has no {rule.info!r} at the end of the episode"))
+            self._fail(f'KeyError: "info has no {self.rule.info!r} at the end of the episode"')
 
-    def _fail(self, error: Exception) -> None:
+    def _fail(self, told: str) -> None:
         """What the world raised stands where its last observation would."""
         self.stop = StopReason.ENV_ERROR
-        self.observation = Observation(_told(error))
+        self.observation = Observation(told)
 
 
-def _told(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}"
+def _rooms(width: int) -> list[int]:
+    """How many worlds each half holds; few worlds stay together."""
+    return [width - width // 2, width // 2] if width >= SPLIT_FROM else [width]
+
+
+class _Play:
+    """The tickets on their way to episodes.
+
+    Half the worlds are thought for while the other half's are played. Which worlds are thought for together depends on
+    the width alone, never on how fast a world is or where it is played: so the model's numbers are the same, to the
+    last bit, in this process and in any number of workers.
+    """
+
+    def __init__(self, actor: Actor, pool: WorldPool, tickets: Sequence[Ticket]) -> None:
+        self.actor, self.pool, self.stage = actor, pool, pool.stage
+        self.waiting = deque(enumerate(tickets))
+        self.episodes: list[Episode | None] = [None] * len(tickets)
+        self.done = 0
+        self.decisions = 0
+
+    def to_the_end(self, rooms: Sequence[int], on_tick: Callable[[int, int], None] | None) -> list[Episode]:
+        """Play every ticket, each half in its turn."""
+        halves: list[list[_Flight]] = [[] for _ in rooms]
+        while self.waiting or any(halves):
+            for number, room in enumerate(rooms):
+                told = self.decisions, self.done
+                flights = self._hear(number, halves[number])
+                if on_tick is not None and told != (self.decisions, self.done):
+                    on_tick(self.decisions, self.done)
+                orders = self._think(flights)
+                while self.waiting and len(flights) < room:
+                    place, ticket = self.waiting.popleft()
+                    rule = self.pool.settings(ticket.task).success
+                    flights.append(_Flight(place, ticket, rule, self.actor.version))
+                    orders.append(Start(place, ticket.task, ticket.seed))
+                self.stage.ask(number, orders)
+                halves[number] = flights
+        return [episode for episode in self.episodes if episode is not None]
+
+    def _hear(self, number: int, flights: list[_Flight]) -> list[_Flight]:
+        """Take the worlds' answers; returns the flights that go on."""
+        for flight, answer in zip(flights, self.stage.hear(number), strict=True):
+            self.decisions += flight.said is not None
+            flight.take(answer)
+            if flight.stop is not None:
+                self.episodes[flight.place] = flight.land()
+                self.done += 1
+        return [flight for flight in flights if flight.stop is None]
+
+    def _think(self, flights: Sequence[_Flight]) -> list[Order]:
+        if not flights:
+            return []
+        replies = self.actor.act(
+            [f.observation for f in flights], [f.choices for f in flights], [f.rng for f in flights]
+        )
+        return [flight.say(reply) for flight, reply in zip(flights, replies, strict=True)]
 
 
 def _action(reply: Reply, command: Any, readable: bool) -> Action:
     return Action(reply.text, reply.tokens, reply.logprobs, reply.mode, command, readable)
-
-
-def _rows(
-    flights: Sequence[_Flight],
-) -> tuple[list[Observation], list[tuple[str, ...] | None], list[np.random.Generator]]:
-    return [f.observation for f in flights], [f.choices for f in flights], [f.rng for f in flights]
 
 
 def check_repeatable(pool: WorldPool, task: str, seeds: Sequence[int]) -> None:

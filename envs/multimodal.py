@@ -14,7 +14,7 @@ import numpy as np
 from gymnasium import spaces
 
 from envs import drift
-from envs.actions import neutralise, reader
+from envs.actions import behind_thought, neutralise, reader
 from envs.component import UserError
 from envs.finding import find_spec
 from envs.foreign import Foreign
@@ -58,8 +58,8 @@ class World(gymnasium.Wrapper[Any, Any, Any, Any], gymnasium.utils.RecordConstru
         self._seen: dict[str, Any] = {}
 
     def choices(self) -> tuple[str, ...] | None:
-        """The texts allowed now; None where anything may be said."""
-        return self._choices
+        """The texts allowed now; None where anything may be said, as before an action that is thought about."""
+        return None if self.settings.thought else self._choices
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         """See `gymnasium.Env.reset`."""
@@ -84,8 +84,9 @@ class World(gymnasium.Wrapper[Any, Any, Any, Any], gymnasium.utils.RecordConstru
             ValueError: the env gave a reward or cost that is not finite.
         """
         before = self._seen
-        command, readable = self._read(action)
-        self._remember(action, command, readable)
+        said = behind_thought(action, self.settings.thought) if self.settings.thought else action
+        command, readable = self._read(said)
+        self._remember(said, command, readable)
         outcome: tuple[Any, Any, bool, bool, dict[str, Any]] = (before, 0.0, False, False, {})
         if command is not None:
             outcome = self.env.step(command)
@@ -104,7 +105,8 @@ class World(gymnasium.Wrapper[Any, Any, Any, Any], gymnasium.utils.RecordConstru
         images = tuple(observation[f"image{i}"] for i in range(len(self._keys)))
         texts = [text for text, _ in self._past]
         past = tuple(image for _, row in self._past for image in row)
-        return Observation("".join([*texts, observation["text"]]), past + images)
+        told = "".join([*texts, observation["text"]])
+        return Observation(self.settings.prompt.replace("{text}", told), past + images)
 
     def _read(self, text: str) -> tuple[Any, bool]:
         if self._choices is None:

@@ -8,6 +8,7 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 
 from envs import drift
 from envs.component import Settings
+from envs.types import IMAGE_MARK
 
 
 class Success(Settings):
@@ -50,6 +51,9 @@ class WorldSettings(Settings):
         noop: the action, as the env itself calls it, that an unreadable reply becomes. Without it (and without a
             `noop` of the env) an unreadable reply does not step the world.
         unreadable_reward: added for an unreadable reply.
+        prompt: a template around what the agent is told: `{text}` stands for that.
+        thought: the mark that ends a thought, for example `</think>`. With it any text may be said, and the action is
+            what stands behind the last mark. Say so in `prompt`, and leave room in `speech.longest`.
         instruction, actions, image: for foreign envs, see `envs.foreign`.
     """
 
@@ -61,6 +65,8 @@ class WorldSettings(Settings):
     max_steps: Annotated[int, Field(ge=1)] | None = None
     noop: str | None = None
     unreadable_reward: Annotated[float, Field(allow_inf_nan=False)] = 0.0
+    prompt: str = "{text}"
+    thought: Annotated[str | None, Field(min_length=1)] = None
     instruction: str | None = None
     actions: dict[str, Any] | None = None
     image: str | None = None
@@ -74,6 +80,15 @@ class WorldSettings(Settings):
                 "{info: KEY} (a key that is true at the end of a won episode) or {return_at_least: NUMBER}."
             )
         return data
+
+    @field_validator("prompt")
+    @classmethod
+    def _has_one_text(cls, value: str) -> str:
+        if value.count("{text}") != 1 or IMAGE_MARK in value:
+            raise ValueError(
+                f"write {{text}} once, where the world's words belong (pictures come with them), and no {IMAGE_MARK}."
+            )
+        return value
 
     @field_validator("drift")
     @classmethod

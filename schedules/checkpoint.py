@@ -63,6 +63,17 @@ class Ledger:
             rows = [(name, json.dumps(value)) for name, value in facts.items()]
             self.database.executemany("INSERT OR IGNORE INTO loop_facts VALUES (?, ?)", rows)
 
+    def chosen(self) -> dict[str, int]:
+        """What was chosen from the machine when the run began (threads, token budget): it is chosen only once."""
+        rows = self.database.execute("SELECT name, value FROM loop_facts WHERE name IN ('threads', 'token_budget')")
+        return {name: json.loads(value) for name, value in rows}
+
+    def rechoose(self, token_budget: int) -> None:
+        """The budget after memory ran out; called inside a cycle's transaction."""
+        with self.database.transaction():
+            values = (json.dumps(token_budget),)
+            self.database.execute("UPDATE loop_facts SET value = ? WHERE name = 'token_budget'", values)
+
     def cycles(self) -> list[Committed]:
         """All committed cycles in order."""
         rows = self.database.execute("SELECT cycle, report, outcomes, champion FROM loop_cycles ORDER BY cycle")

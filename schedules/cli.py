@@ -62,12 +62,19 @@ def parser() -> argparse.ArgumentParser:
     ui = commands.add_parser("ui", help="open a run in MLflow, on this machine only")
     ui.add_argument("--dir", help="the run's folder (default: the latest)")
     ui.add_argument("--port", type=int, default=5000)
-    check = commands.add_parser("check", help="try a world of your own against the contract")
-    check.add_argument("world", help="MODULE:Id of a Gymnasium world, or a stream's name or file: all of its worlds")
+    check = commands.add_parser("check", help="try a world, or a model, of your own")
+    check.add_argument(
+        "world", nargs="?", help="MODULE:Id of a Gymnasium world, or a stream's name or file: all of its worlds"
+    )
+    check.add_argument("--model", metavar="FOLDER", help="try a checkpoint in Hugging Face format, or 'pilot', instead")
     check.add_argument(
         "--success", default="return_at_least=1", help="success rule, e.g. info=success (default: return_at_least=1)"
     )
-    set_option(check, "a setting of the world, e.g. kwargs.size=6 or instruction='reach the goal'; may be repeated")
+    set_option(
+        check,
+        "a setting of the world, e.g. kwargs.size=6 or instruction='reach the goal', or with --model of the model, "
+        "e.g. model.device=cuda or lora.rank=8; may be repeated",
+    )
     config = commands.add_parser("config", help="print a stream with every setting filled in")
     stream_options(config)
     return top

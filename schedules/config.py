@@ -13,6 +13,7 @@ from pydantic import BaseModel, Field, ValidationError, model_validator
 from agent.learner import Update
 from agent.lvlm.adapters import LoraSettings
 from agent.lvlm.checkpoint import ModelSettings
+from agent.lvlm.speech import Speech
 from envs.component import Settings, UserError, load
 from envs.multimodal import WorldSettings
 from schedules.gate import GateSettings
@@ -69,14 +70,21 @@ class MemoryPlan(Settings):
 
 
 class StreamSettings(Settings):
-    """Everything a run is made of."""
+    """Everything a run is made of.
+
+    Attributes:
+        width: worlds in flight at once; half of them are thought for while the others are played.
+        workers: processes that play the worlds; 0 plays them in this one. Episodes are the same.
+    """
 
     stream: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
     about: str = ""
     seed: int = Field(0, ge=0)
     width: int = Field(128, ge=1, le=4096)
+    workers: int = Field(0, ge=0, le=256)
     model: ModelSettings = ModelSettings()
     lora: LoraSettings = LoraSettings()
+    speech: Speech = Speech()
     regimes: dict[str, RegimeSettings]
     cycles: list[CyclePlan]
     exam: ExamSettings = ExamSettings()

@@ -6,13 +6,14 @@ exam of the champion (cached) -> recall -> fork -> [play -> remember -> learn] x
 
 from collections.abc import Generator, Iterator, Sequence
 
+from agent.finite import NotFinite
 from agent.learner import Metrics
 from agent.rehearsal import rehearse
 from agent.report import UpdateReport
 from envs.collect import collect
 from envs.types import Episode, Ticket
 from schedules.config import CyclePlan
-from schedules.gate import judge
+from schedules.gate import Verdict, judge
 from schedules.loop import Loop
 from schedules.report import CycleReport
 from schedules.seeds import training_seed
@@ -30,12 +31,20 @@ def run_cycle(loop: Loop, plan: CyclePlan, reason: str) -> CycleReport:
     rounds = play_rounds(
         loop, cycle, plan.task, update.settings.rounds, update.settings.groups, update.settings.group_size
     )
-    with loop.phase("update", f"{plan.update['type']} on {plan.task}"):
-        report = drain(loop, update.steps(loop.policy, rounds, rehearsal, loop.rng(cycle, "update")))
-    after, readable = loop.examine("candidate", plan.task)
-    verdict = judge(loop.stream.gate, plan.task, before, after, loop.best_ever(), report.kl_old_tasks, readable)
+    try:
+        with loop.phase("update", f"{plan.update['type']} on {plan.task}"):
+            report = drain(loop, update.steps(loop.policy, rounds, rehearsal, loop.rng(cycle, "update")))
+        after, readable = loop.examine("candidate", plan.task)
+        verdict = judge(loop.stream.gate, plan.task, before, after, loop.best_ever(), report.kl_old_tasks, readable)
+    except NotFinite as error:
+        after, report, verdict = before, broken_off(plan, loop.curve, error), Verdict(False, f"refused: {error}")
     loop.settle(verdict.accepted)
     return loop.commit(cycle, plan, reason, before, after, report, verdict)
+
+
+def broken_off(plan: CyclePlan, curve: Sequence[Metrics], error: NotFinite) -> UpdateReport:
+    """What is left to say of an update that came upon a number that is none."""
+    return UpdateReport(plan.update["type"], len(curve), 0, 0, None, None, skipped=str(error))
 
 
 def play_rounds(loop: Loop, cycle: int, task: str, rounds: int, groups: int, size: int) -> Iterator[Sequence[Episode]]:

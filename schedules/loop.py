@@ -45,7 +45,8 @@ class Loop:
         self.decisions = 0
         self.curve: list[Metrics] = []
         self.regimes = timeline(stream)
-        self.pool = WorldPool({name: regime.world for name, regime in stream.regimes.items()})
+        worlds = {name: regime.world for name, regime in stream.regimes.items()}
+        self.pool = WorldPool(worlds, stream.workers)
         self.database = Database(folder / DATABASE)
         try:
             self._open()
@@ -56,9 +57,10 @@ class Loop:
     def _open(self) -> None:
         stream = self.stream
         self.ledger = Ledger(self.database)
-        self.policy = Policy(stream.model, stream.lora, seed=stream.seed)
+        model = stream.model.with_(**self.ledger.chosen())
+        self.policy = Policy(model, stream.lora, stream.seed, stream.speech)
         facts = {"stream": stream.model_dump(mode="json"), "base": self.policy.checkpoint.identity}
-        self.ledger.bind(facts | environment(self.policy.threads, self.policy.token_budget))
+        self.ledger.bind(facts | environment(self.policy.threads, self.policy.budget.tokens))
         settings = MemorySettings(capacity=stream.memory.capacity, retention=stream.memory.retention)
         self.memory = ReplayMemory(self.database, LvlmEmbedder(self.policy), settings)
         self.committed = self.ledger.cycles()
@@ -188,6 +190,7 @@ class Loop:
             with self.database.transaction():
                 self.memory.settle(self.rng(cycle, "settle"))
                 self.ledger.commit(entry, record)
+                self.ledger.rechoose(self.policy.budget.tokens)
         self.committed.append(entry)
         self.memory.save_index()
         if report:

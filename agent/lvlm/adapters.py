@@ -1,11 +1,11 @@
-"""LoRA adapters on the language tower: champion and candidate side by side, saved as standard PEFT folders."""
+"""LoRA adapters: champion and candidate side by side, saved as standard PEFT folders that are proven to reload."""
 
 import hashlib
 import json
 import os
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -15,10 +15,13 @@ from peft.tuners.lora import LoraLayer
 from peft.utils.save_and_load import get_peft_model_state_dict, set_peft_model_state_dict
 from pydantic import Field
 
+from agent.finite import NotFinite
 from agent.lvlm.checkpoint import Checkpoint
+from agent.lvlm.families import between_towers, vision_tower
 from envs.component import Settings, UserError
 
-CHAMPION, CANDIDATE, BASE = "champion", "candidate", "base"
+CHAMPION, CANDIDATE, BASE, RELOADED = "champion", "candidate", "base", "reloaded"
+RELOAD_TOLERANCE = 1e-5
 MERGE_LIMIT = 256 * 2**20
 IDENTITY_FILE = "holdtrue.json"
 
@@ -30,12 +33,16 @@ class LoraSettings(Settings):
         modules: the linear layers of the language tower that get one.
         last_layers: only so many layers, counted from the top; 0 means all. What the layers below make of a prompt
             never changes, so it is computed once per prompt and kept.
+        projector, vision: adapt every linear layer between the towers, or of the vision tower, too. Then pictures are
+            looked at anew in every forward, and nothing is kept of them or of lower layers.
     """
 
     rank: int = Field(16, ge=1, le=512)
     alpha: float = Field(32.0, gt=0)
     last_layers: int = Field(0, ge=0)
     modules: tuple[str, ...] = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+    projector: bool = False
+    vision: bool = False
 
 
 class Adapters:
@@ -46,16 +53,15 @@ class Adapters:
 
     def __init__(self, checkpoint: Checkpoint, settings: LoraSettings, seed: int) -> None:
         self.identity = checkpoint.identity
-        bare = "|".join(map(re.escape, settings.modules))
+        self.settings = settings
         count = len(checkpoint.text_tower.layers)
         self.first_layer = max(0, count - settings.last_layers) if settings.last_layers else 0
-        numbers = "|".join(map(str, range(self.first_layer, count)))
         config = LoraConfig(
             r=settings.rank,
             lora_alpha=settings.alpha,
             lora_dropout=0.0,
             bias="none",
-            target_modules=rf"model\.{checkpoint.tower}\.layers\.({numbers})\..*\.({bare})",  # never the vision tower
+            target_modules="|".join(targets(checkpoint, settings, self.first_layer)),
         )
         state = torch.random.get_rng_state()
         torch.manual_seed(seed)
@@ -66,8 +72,6 @@ class Adapters:
         self.modules = sorted(found)
         self._layers = [found[name] for name in self.modules]
         self._sums: tuple[str, list[torch.Tensor]] = ("", [])
-        if not self.modules:
-            raise UserError(f"lora.modules {list(settings.modules)}: the language tower has no such layers.")
         self._versions: dict[str, tuple[int, str]] = {}
         self._tensors = {name: self._find(name) for name in (CHAMPION, CANDIDATE)}
         self.active = CHAMPION
@@ -112,10 +116,11 @@ class Adapters:
         """For the length of a block, the speaking adapter is added into the weights it adapts: no extra products.
 
         For forwards without gradient. The sums are kept until the adapter changes; base weights come back untouched.
-        Where the sums would take more than `MERGE_LIMIT` bytes, nothing is merged: only speed differs.
+        Where the sums would take more than `MERGE_LIMIT` bytes, or lose digits (bfloat16), nothing is merged.
         """
-        bytes_needed = sum(layer.base_layer.weight.nbytes for layer in self._layers)
-        if self.active == BASE or bytes_needed > MERGE_LIMIT:
+        weights = [layer.base_layer.weight for layer in self._layers]
+        exact = all(weight.dtype == torch.float32 for weight in weights)
+        if self.active == BASE or not exact or sum(weight.nbytes for weight in weights) > MERGE_LIMIT:
             yield
             return
         version = self.version(self.active)
@@ -140,6 +145,18 @@ class Adapters:
         for name, parameter in self._tensors[target].items():
             parameter.copy_(self._tensors[source][name])
 
+    @torch.no_grad()
+    def mix(self, source: str, target: str, alpha: float) -> None:
+        """Move an adapter to the share `alpha` of the way that leads to it from another.
+
+        Raises:
+            UserError: `alpha` is not in 0..1.
+        """
+        if not 0 <= alpha <= 1:
+            raise UserError(f"alpha is {alpha}: give a share of the way, from 0 to 1.")
+        for name, parameter in self._tensors[target].items():
+            parameter.copy_(torch.lerp(self._tensors[source][name], parameter, alpha))
+
     def version(self, adapter: str) -> str:
         """16 hex digits that name these very weights; `base` for adapters off."""
         if adapter == BASE:
@@ -154,24 +171,51 @@ class Adapters:
             known = self._versions[adapter] = (writes, digest.hexdigest())
         return known[1]
 
-    def save(self, adapter: str, folder: Path) -> None:
-        """Write a standard PEFT folder, whole or not at all."""
+    def save(self, adapter: str, folder: Path, opinion: Callable[[], torch.Tensor]) -> None:
+        """Write a standard PEFT folder, whole or not at all, once what was written has proven to say the same.
+
+        Args:
+            opinion: numbers that the adapter which speaks decides.
+
+        Raises:
+            NotFinite: the opinion is no numbers.
+            RuntimeError: what was written, read by plain PEFT, does not say what it should.
+        """
         aside = folder.with_name(folder.name + ".tmp")
         shutil.rmtree(aside, ignore_errors=True)
         self.peft.save_pretrained(str(aside), selected_adapters=[adapter], save_embedding_layers=False)
         for file in (aside / adapter).iterdir():
             file.rename(aside / file.name)
         (aside / adapter).rmdir()
-        (aside / IDENTITY_FILE).write_text(json.dumps({"base": self.identity, "version": self.version(adapter)}))
+        shape = {"rank": self.settings.rank, "alpha": self.settings.alpha, "adapted": self.modules}
+        about = {"base": self.identity, "version": self.version(adapter), **shape}
+        (aside / IDENTITY_FILE).write_text(json.dumps(about, indent=1))
         for file in aside.iterdir():
             with file.open("rb") as handle:
                 os.fsync(handle.fileno())
+        self._check_reload(adapter, aside, opinion)
         if folder.exists():
             shutil.rmtree(folder)
         aside.rename(folder)
         parent = os.open(folder.parent, os.O_RDONLY)
         os.fsync(parent)
         os.close(parent)
+
+    def _check_reload(self, adapter: str, folder: Path, opinion: Callable[[], torch.Tensor]) -> None:
+        with self.using(adapter):
+            meant = opinion()
+        if not torch.isfinite(meant).all():
+            raise NotFinite("the adapter's log-probs are not finite numbers")
+        device = str(next(iter(self._tensors[adapter].values())).device)
+        self.peft.load_adapter(str(folder), RELOADED, torch_device=device, low_cpu_mem_usage=True)
+        try:
+            with self.using(RELOADED):
+                said = opinion()
+        finally:
+            self.peft.delete_adapter(RELOADED)
+        if not torch.allclose(said, meant, atol=RELOAD_TOLERANCE, rtol=0):
+            worst = float((said - meant).abs().max())
+            raise RuntimeError(f"the adapter in {folder} says something else than what was saved, by {worst:.2g} nats")
 
     def load(self, folder: Path, adapter: str) -> None:
         """Read an adapter that `save` wrote.
@@ -200,3 +244,31 @@ class Adapters:
         set_peft_model_state_dict(self.peft, tensors, adapter_name=adapter)
         if self.version(adapter) != about["version"]:
             raise UserError(f"adapter {folder} is damaged: its weights are not those that were saved.")
+
+
+def targets(checkpoint: Checkpoint, settings: LoraSettings, first_layer: int) -> list[str]:
+    """Patterns that match the whole names of the layers to adapt, and no others.
+
+    Raises:
+        UserError: the model has no such layers.
+    """
+    bare = "|".join(map(re.escape, settings.modules))
+    numbers = "|".join(map(str, range(first_layer, len(checkpoint.text_tower.layers))))
+    tower = re.escape(checkpoint.tower)
+    patterns = [rf"{tower}\.layers\.({numbers})\..*\.({bare})"] if settings.modules else []
+    names = {name for name, _ in checkpoint.model.named_modules()}
+    if patterns and not any(re.fullmatch(patterns[0], name) for name in names):
+        raise UserError(f"lora.modules {list(settings.modules)}: the language tower has no such layers.")
+    for setting, on, find in (
+        ("projector", settings.projector, between_towers),
+        ("vision", settings.vision, vision_tower),
+    ):
+        found = find(checkpoint.model, checkpoint.tower) if on else []
+        if on and not found:
+            raise UserError(
+                f"lora.{setting} is true, but a {type(checkpoint.model).__name__} has no linear layers there."
+            )
+        patterns += sorted({re.sub(r"(?<=\\\.)\d+(?=\\\.)", r"\\d+", re.escape(name)) for name in found})
+    if not patterns:
+        raise UserError("lora.modules is empty, and neither projector nor vision is adapted: nothing could be learned.")
+    return patterns

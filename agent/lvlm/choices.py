@@ -2,7 +2,7 @@
 
 Each answer is its token ids followed by the end token. A node with one child forces its token: log-prob 0, no forward.
 Only the nodes at which something is decided are looked at: the prompt's last position, and the few tokens that lead to
-deeper decisions, which are appended behind the prompt (a chain where they follow each other, else a masked tree).
+deeper decisions, which are appended behind the prompt.
 """
 
 from collections.abc import Sequence
@@ -38,14 +38,9 @@ class ChoiceTree:
     texts: tuple[str, ...]
     answers: list[np.ndarray]
     appended: np.ndarray = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
-    parents: list[int] = field(default_factory=list)
+    parents: tuple[int, ...] = ()
     decisions: list[Decision] = field(default_factory=list)
     paths: list[list[tuple[int, int, int]]] = field(default_factory=list)
-
-    @property
-    def is_chain(self) -> bool:
-        """Whether plain causal attention is right for the appended tokens."""
-        return self.parents == list(range(-1, len(self.parents) - 1))
 
     def index(self, tokens: np.ndarray) -> int:
         """Which answer these sampled ids are."""
@@ -99,7 +94,7 @@ def build_tree(texts: Sequence[str], answers: Sequence[np.ndarray]) -> ChoiceTre
     needed = sorted({p[:n] for p in deciding for n in range(1, len(p) + 1)}, key=lambda p: (len(p), p))
     place = {prefix: i for i, prefix in enumerate(needed)} | {(): -1}
     tree.appended = np.array([prefix[-1] for prefix in needed], dtype=np.int64)
-    tree.parents = [place[prefix[:-1]] for prefix in needed]
+    tree.parents = tuple(place[prefix[:-1]] for prefix in needed)
     tree.decisions = [Decision(place[prefix], tuple(children[prefix])) for prefix in deciding]
     number = {prefix: d for d, prefix in enumerate(deciding)}
     tree.paths = [
@@ -107,3 +102,27 @@ def build_tree(texts: Sequence[str], answers: Sequence[np.ndarray]) -> ChoiceTre
         for key in keys
     ]
     return tree
+
+
+def share(tails: Sequence[np.ndarray]) -> tuple[np.ndarray, tuple[int, ...], list[list[int]]]:
+    """Several answers behind one prompt as one tree.
+
+    Returns:
+        The ids of its tokens, int64 `[N]`; each token's parent among them, -1 for the prompt; and for each of `tails`
+        the places of its tokens.
+    """
+    place: dict[tuple[int, ...], int] = {(): -1}
+    ids: list[int] = []
+    parents: list[int] = []
+    ways: list[list[int]] = []
+    for tail in tails:
+        way: list[int] = []
+        for t in range(len(tail)):
+            prefix = tuple(tail[: t + 1].tolist())
+            if prefix not in place:
+                place[prefix] = len(ids)
+                ids.append(prefix[-1])
+                parents.append(place[prefix[:-1]])
+            way.append(place[prefix])
+        ways.append(way)
+    return np.array(ids, dtype=np.int64), tuple(parents), ways

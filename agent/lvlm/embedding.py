@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
+from agent.lvlm.adapters import BASE
 from agent.policy import Policy
 from envs.types import Observation
 
@@ -12,7 +13,7 @@ from envs.types import Observation
 class LvlmEmbedder:
     """Implements `memory.embedding.Embedder`: mean picture feature beside mean word embedding, each of length 1.
 
-    Both come from weights that no adapter touches, so vectors of different cycles can be compared.
+    Both come from the base's weights, adapters off, so vectors of different cycles can be compared.
     """
 
     def __init__(self, policy: Policy) -> None:
@@ -25,19 +26,20 @@ class LvlmEmbedder:
     @torch.no_grad()
     def embed(self, observations: Sequence[Observation]) -> np.ndarray:
         """One vector each, float32 `[n, dimension]`, of length 1."""
-        features = iter(self._policy.vision.features([image for o in observations for image in o.images])[1])
+        with self._policy.using(BASE):
+            pictures = self._policy.vision.pictures([o.images for o in observations])
         rows = []
-        for observation in observations:
-            seen = [next(features).mean(0) for _ in observation.images]
+        for observation, of_it in zip(observations, pictures, strict=True):
+            seen = [picture.flat.float().mean(0).cpu() for picture in of_it]
             picture = torch.stack(seen).mean(0) if seen else torch.zeros(self.hidden)
             rows.append(torch.cat([unit(picture), unit(self._text(observation))]))
         return unit(torch.stack(rows)).numpy() if rows else np.zeros((0, self.dimension), dtype=np.float32)
 
     def _text(self, observation: Observation) -> torch.Tensor:
         if observation.text not in self._words:
-            ids = self._policy.prompter.prompt(observation)
-            words = torch.from_numpy(ids[ids != self._policy.checkpoint.image_token])
-            self._words[observation.text] = self._policy.engine.embed(words).mean(0)
+            ids = self._policy.prompter.prompt(observation).ids
+            words = torch.from_numpy(ids[ids != self._policy.checkpoint.image_token]).to(self._policy.engine.device)
+            self._words[observation.text] = self._policy.engine.embed(words).float().mean(0).cpu()
         return self._words[observation.text]
 
 

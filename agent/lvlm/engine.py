@@ -1,83 +1,93 @@
-"""The one forward pass that samples and scores: rows of prompt, picture features and appended tokens -> logits.
+"""The one forward pass that samples and scores: rows of prompt, pictures and appended tokens -> logits.
 
-Rows are padded on the right: in a causal model no real token looks at what stands behind it, so neither mask nor
-shifted positions are needed, and a row's result does not depend on its neighbours.
+Every family runs by its own forward (`Whole`). Where words and pictures in order are all that a family's body wants,
+and its language tower is Llama's, the tower is run layer by layer (`LlamaTower`), which is the same and cheaper: a
+trial at load decides. Rows are padded on the right: no real token looks at what stands behind it, so that a row's
+result does not depend on its neighbours.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import torch
 
 from agent.lvlm.checkpoint import Checkpoint
-from agent.lvlm.choices import ChoiceTree
-from agent.lvlm.tower import Inputs, Kept, choose_tower
+from agent.lvlm.families import find_finish, is_plain, masks_hold
+from agent.lvlm.rows import Picture, Prompt, Row, branches
+from agent.lvlm.tower import Inputs, Kept, LlamaTower
+from agent.lvlm.whole import Whole
 
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """What one forward row holds.
-
-    Attributes:
-        prompt: ids with expanded image places, int64 `[L]`.
-        features: of its pictures, in order, `[tokens, hidden]` each.
-        pictures: content hashes of its pictures.
-        appended: ids behind the prompt, int64 `[N]`; logits are wanted at the prompt's last position and at each.
-        tree: where the appended tokens are a tree and not a chain, its shape.
-    """
-
-    prompt: np.ndarray
-    features: list[torch.Tensor]
-    pictures: tuple[bytes, ...]
-    appended: np.ndarray
-    tree: ChoiceTree | None = None
-
-    def __len__(self) -> int:
-        return len(self.prompt) + len(self.appended)
-
-    @property
-    def key(self) -> bytes:
-        """Names the row by all it holds."""
-        branches = repr(self.tree.parents).encode() if self.tree and not self.tree.is_chain else b""
-        return b"|".join((self.prompt.tobytes(), self.appended.tobytes(), branches, *self.pictures))
+TRIAL_TOLERANCE = 1e-4
+TRIAL_TOKENS = 1024
+TRIAL_ERRORS = (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError)
 
 
 class Engine:
-    """Runs a checkpoint's language tower over rows."""
+    """Runs a checkpoint over rows.
+
+    Attributes:
+        tower: the quick way, or None where only the family's own forward is right.
+    """
 
     def __init__(self, checkpoint: Checkpoint, pad: int, first_adapted_layer: int, keep_bytes: int) -> None:
         self.model = checkpoint.model
-        self.whole = checkpoint.text_tower
-        self.tower = choose_tower(self.whole, first_adapted_layer)
         self.kept = Kept(keep_bytes)
         self.embed = self.model.get_input_embeddings()
         self.head = self.model.get_output_embeddings()
         self.image_token = checkpoint.image_token
         self.pad = pad
+        self.whole = Whole(checkpoint, pad)
+        some = self.trial_rows(sees=False)[0].prompt.ids
+        self.finish = find_finish(self.model, torch.from_numpy(some)[None].to(self.device))
+        self.whole.branches = masks_hold(self.model) and self._branches_hold()
+        self.tower: LlamaTower | None = None
+        quick = LlamaTower(checkpoint.text_tower, first_adapted_layer)
+        if is_plain(self.model) and any(self._same(quick, checkpoint.sees, stacked) for stacked in (False, True)):
+            self.tower = quick
 
-    def logits(self, rows: Sequence[Row]) -> list[torch.Tensor]:
-        """Logits `[1 + N, vocabulary]` of each row: after its prompt, and after each appended token."""
-        states = self.states(rows)
-        wanted = [states[i, : 1 + len(row.appended)] for i, row in enumerate(rows)]
-        return list(self.head(torch.cat(wanted)).split([len(w) for w in wanted]))
+    @property
+    def device(self) -> torch.device:
+        """Where the model is."""
+        return self.embed.weight.device
 
-    def states(self, rows: Sequence[Row]) -> torch.Tensor:
-        """Last hidden states `[B, W, hidden]` at each row's wanted positions, padded on the right."""
-        inputs = self._inputs(rows, embedded=not self.tower.split)
-        if not self.tower.split:
-            return self.tower.upper(inputs, inputs.embeds)
+    @property
+    def way(self) -> str:
+        """In words, how this family is run here."""
+        if self.tower is not None:
+            return "layer by layer, the last one only where a token is looked at"
+        if self.whole.branches:
+            return "by the family's own forward, branches of one prompt side by side"
+        return "by the family's own forward, a prompt again for each branch behind it"
+
+    def logits(self, rows: Sequence[Row], most_tokens: int) -> list[torch.Tensor]:
+        """Logits `[1 + N, vocabulary]` of each row: after its prompt, and after each appended token.
+
+        All rows run in one forward; or in several of `most_tokens` or less, padding included, where a family looks at
+        words alone and at pictures in two ways, or wants a prompt again for each branch behind it.
+        """
+        wanted = self._quick_states(self.tower, rows) if self.tower else self.whole.states(rows, most_tokens)
+        return list(self.finish(self.head(torch.cat(wanted))).split([len(w) for w in wanted]))
+
+    def _quick_states(self, tower: LlamaTower, rows: Sequence[Row]) -> list[torch.Tensor]:
+        if not tower.split:
+            inputs = self._inputs(rows, embedded=True)
+            return self._cut(rows, tower.upper(inputs, inputs.embeds))
         keys = [row.key for row in rows]
         kept = [self.kept.get(key) for key in keys]
         missing = [i for i, states in enumerate(kept) if states is None]
         if missing:
             some = [rows[i] for i in missing]
-            lower = self.tower.lower(self._inputs(some, embedded=True))
+            lower = tower.lower(self._inputs(some, embedded=True))
             for i, states in zip(missing, lower, strict=True):
                 kept[i] = states[: len(rows[i])].clone()
             self.kept.put([keys[i] for i in missing], [s for i in missing if (s := kept[i]) is not None])
         hidden = torch.nn.utils.rnn.pad_sequence([s for s in kept if s is not None], batch_first=True)
-        return self.tower.upper(inputs, hidden)
+        return self._cut(rows, tower.upper(self._inputs(rows, embedded=False), hidden))
+
+    @staticmethod
+    def _cut(rows: Sequence[Row], states: torch.Tensor) -> list[torch.Tensor]:
+        """Each row's own states of `[B, W, hidden]`."""
+        return [states[i, : 1 + len(row.appended)] for i, row in enumerate(rows)]
 
     def _inputs(self, rows: Sequence[Row], embedded: bool) -> Inputs:
         """The padded batch, with token embeddings if they are needed."""
@@ -88,10 +98,10 @@ class Engine:
         if embedded:
             ids = np.full((len(rows), longest), self.pad, dtype=np.int64)
             for i, row in enumerate(rows):
-                ids[i, : len(row.prompt)] = row.prompt
+                ids[i, : len(row.prompt)] = row.prompt.ids
                 ids[i, len(row.prompt) : len(row)] = row.appended
-            embeds = self.embeds(torch.from_numpy(ids), [f for row in rows for f in row.features])
-        return Inputs(embeds, torch.tensor(wanted), *self._shape(rows, longest))
+            embeds = self.embeds(torch.from_numpy(ids).to(self.device), [p.flat for row in rows for p in row.pictures])
+        return Inputs(embeds, torch.tensor(wanted, device=self.device), *self._branches(rows, longest))
 
     def embeds(self, ids: torch.Tensor, features: list[torch.Tensor]) -> torch.Tensor:
         """Token embeddings `[B, L, hidden]` with the features at the image places, in order."""
@@ -101,74 +111,47 @@ class Engine:
             embeds = embeds.masked_scatter(places, torch.cat(features).to(embeds.dtype))
         return embeds
 
-    def _shape(self, rows: Sequence[Row], longest: int) -> tuple[torch.Tensor | None, torch.Tensor | None]:
+    def _branches(self, rows: Sequence[Row], longest: int) -> tuple[torch.Tensor | None, torch.Tensor | None]:
         """Who sees whom, and positions; only where some row's appended tokens are not a chain."""
-        if all(row.tree is None or row.tree.is_chain for row in rows):
+        if all(row.is_chain for row in rows):
             return None, None
-        seen = torch.ones(longest, longest, dtype=torch.bool).tril().repeat(len(rows), 1, 1)
-        positions = torch.arange(longest).repeat(len(rows), 1)
-        for i, row in enumerate(rows):
-            if row.tree is None:
-                continue
-            start = len(row.prompt)
-            seen[i, start : len(row), start:] = False
-            for n, parent in enumerate(row.tree.parents):
-                if parent >= 0:
-                    seen[i, start + n, start:] = seen[i, start + parent, start:]
-                seen[i, start + n, start + n] = True
-                positions[i, start + n] = start if parent < 0 else positions[i, start + parent] + 1
-        return seen, positions
+        seen, positions = branches(rows, longest)
+        return seen.to(self.device), positions.to(self.device)
+
+    def trial_rows(self, sees: bool, stacked: bool = False) -> list[Row]:
+        """Words alone with a branch behind them, and words about a picture, from a fixed seed."""
+        rng = np.random.default_rng(0)
+        count = min(self.embed.weight.shape[0], self.head.weight.shape[0])
+        common = [i for i in rng.permutation(count)[:32].tolist() if i not in (self.image_token, self.pad)][:12]
+        words = np.array(common, dtype=np.int64)
+        rows = [Row(Prompt(words[:6]), (), words[6:10], (-1, 0, -1, 2))]
+        if sees:
+            width, spread = self.embed.weight.shape[1], self.embed.weight.std().item()
+            noise = torch.from_numpy(rng.normal(0, spread, (4, width))).float().to(self.device)
+            ids = np.insert(words[:6], 2, [self.image_token] * 4)
+            rows.append(Row(Prompt(ids), (Picture(b"", (noise,), stacked=stacked),), words[6:9], (-1, 0, 1)))
+        return rows
 
     @torch.no_grad()
-    def sample(
-        self, rows: Sequence[Row], longest: int, end: int, rngs: Sequence[np.random.Generator], banned: Sequence[int]
-    ) -> list[tuple[np.ndarray, np.ndarray]]:
-        """Sample open answers at temperature 1 from the whole vocabulary less `banned`.
+    def _branches_hold(self) -> bool:
+        """Whether the family's own forward is right under a mask: its words never meet but in attention."""
+        rows = self.trial_rows(sees=False)
+        apart = self.whole.states(rows, TRIAL_TOKENS)
+        self.whole.branches = True
+        try:
+            together = self.whole.states(rows, TRIAL_TOKENS)
+        except TRIAL_ERRORS:
+            return False
+        return all(torch.allclose(a, b, atol=TRIAL_TOLERANCE) for a, b in zip(together, apart, strict=True))
 
-        Returns:
-            For each row its ids, int64 `[T]` (the end token last, unless `longest` was reached), and their log-probs.
-        """
-        prompts = [row.prompt for row in rows]
-        width = max(len(p) for p in prompts)
-        ids = torch.full((len(rows), width), self.pad)
-        mask = torch.zeros(len(rows), width + longest, dtype=torch.long)
-        for i, prompt in enumerate(prompts):
-            ids[i, width - len(prompt) :] = torch.from_numpy(prompt)
-            mask[i, width - len(prompt) :] = 1
-        positions = (mask.cumsum(1) - 1).clamp(min=0)
-        embeds, cache = self.embeds(ids, [f for row in rows for f in row.features]), None
-        tokens: list[list[int]] = [[] for _ in rows]
-        log_probs: list[list[float]] = [[] for _ in rows]
-        for t in range(longest):
-            now, upto = embeds.shape[1], width + t
-            out = self.whole(
-                inputs_embeds=embeds,
-                attention_mask=mask[:, :upto],
-                position_ids=positions[:, upto - now : upto],
-                past_key_values=cache,
-                use_cache=True,
-            )
-            cache = out.past_key_values
-            table = self.open_log_probs(self.head(out.last_hidden_state[:, -1]), banned).numpy()
-            chosen = [end if row and row[-1] == end else draw(table[i], rngs[i]) for i, row in enumerate(tokens)]
-            for i, token in enumerate(chosen):
-                if not tokens[i] or tokens[i][-1] != end:
-                    tokens[i].append(token)
-                    log_probs[i].append(float(table[i, token]))
-            if all(row[-1] == end for row in tokens):
-                break
-            embeds = self.embed(torch.tensor(chosen)[:, None])
-        return [(np.array(t), np.array(p, dtype=np.float32)) for t, p in zip(tokens, log_probs, strict=True)]
-
-    @staticmethod
-    def open_log_probs(logits: torch.Tensor, banned: Sequence[int]) -> torch.Tensor:
-        """Log-probs `[..., V]` over the vocabulary less the `banned` ids (an image token breaks the next forward)."""
-        logits = logits.float().clone()
-        logits[..., list(banned)] = -torch.inf
-        return torch.log_softmax(logits, dim=-1)
-
-
-def draw(log_probs: np.ndarray, rng: np.random.Generator) -> int:
-    """Sample an index from log-probs `[K]` with one uniform number, so that a seed gives one answer."""
-    cumulative = np.cumsum(np.exp(log_probs.astype(np.float64)))
-    return int(min(np.searchsorted(cumulative, rng.random() * cumulative[-1], side="right"), len(cumulative) - 1))
+    @torch.no_grad()
+    def _same(self, quick: LlamaTower, sees: bool, stacked: bool) -> bool:
+        """Whether the quick way gives the numbers of the family's own forward, pictures handed over stacked or not."""
+        rows = self.trial_rows(sees, stacked)
+        try:
+            inputs = self._inputs(rows, embedded=True)
+            ours = self._cut(rows, quick.upper(inputs, quick.lower(inputs)))
+            theirs = self.whole.states(rows, TRIAL_TOKENS)
+        except TRIAL_ERRORS:  # layers of another make
+            return False
+        return all(torch.allclose(a, b, atol=TRIAL_TOLERANCE) for a, b in zip(ours, theirs, strict=True))

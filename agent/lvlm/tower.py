@@ -4,20 +4,18 @@ Two savings, both exact. The last layer is computed at the wanted positions alon
 every position). And where adapters sit only in the upper layers, what the lower ones make of a prompt never changes: it
 is computed once per prompt and kept.
 
-`PlainTower` runs any tower whole. `LlamaTower` runs Llama-like layers one by one, and is used only if it gives the same
-numbers as the whole tower on a trial at load.
+`LlamaTower` runs Llama-like layers one by one, and is used only if it gives the same numbers as the family's own
+forward on a trial at load.
 """
 
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
-
-TRIAL_TOLERANCE = 1e-4
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,45 +35,12 @@ class Inputs:
     positions: Tensor | None = None
 
 
-class Tower(Protocol):
-    """A language tower. `split` is the layer at which results of the lower ones can be kept; 0 means never."""
-
-    split: int
-
-    def lower(self, inputs: Inputs) -> Tensor:
-        """States `[B, L, hidden]` before layer `split`; no gradient."""
-        ...
-
-    def upper(self, inputs: Inputs, hidden: Tensor) -> Tensor:
-        """Normalised states `[B, W, hidden]` at the wanted positions, from those before layer `split`."""
-        ...
-
-
-class PlainTower:
-    """Any tower, whole."""
-
-    split = 0
-
-    def __init__(self, tower: Any) -> None:
-        self.tower = tower
-
-    def lower(self, inputs: Inputs) -> Tensor:
-        """Nothing is run: there is nothing that could be kept."""
-        return inputs.embeds
-
-    def upper(self, inputs: Inputs, hidden: Tensor) -> Tensor:
-        """See `Tower`."""
-        extra: dict[str, Any] = {}
-        if inputs.seen is not None:
-            mask = torch.zeros(inputs.seen.shape, device=hidden.device)
-            extra["attention_mask"] = mask.masked_fill(~inputs.seen, torch.finfo(torch.float32).min)[:, None]
-            extra["position_ids"] = inputs.positions
-        out = self.tower(inputs_embeds=hidden, use_cache=False, **extra).last_hidden_state
-        return at(out, inputs.wanted)
-
-
 class LlamaTower:
-    """Llama-like layers: pre-norm, rotary positions, gated MLP, no sliding window."""
+    """Llama-like layers: pre-norm, rotary positions, gated MLP, no sliding window.
+
+    Attributes:
+        split: the layer below which nothing is adapted, so that results can be kept; 0 means none.
+    """
 
     def __init__(self, tower: Any, split: int) -> None:
         self.tower = tower
@@ -83,11 +48,11 @@ class LlamaTower:
 
     @torch.no_grad()
     def lower(self, inputs: Inputs) -> Tensor:
-        """See `Tower`."""
+        """States `[B, L, hidden]` before layer `split`; no gradient."""
         return self._through(self.tower.layers[: self.split], inputs, inputs.embeds)
 
     def upper(self, inputs: Inputs, hidden: Tensor) -> Tensor:
-        """See `Tower`."""
+        """Normalised states `[B, W, hidden]` at the wanted positions, from those before layer `split`."""
         hidden = self._through(self.tower.layers[self.split : -1], inputs, hidden)
         return self.tower.norm(self._last(self.tower.layers[-1], inputs, hidden))
 
@@ -127,33 +92,6 @@ class LlamaTower:
         if inputs.positions is not None:
             return inputs.positions
         return torch.arange(hidden.shape[1], device=hidden.device).expand(hidden.shape[0], -1)
-
-
-def choose_tower(tower: Any, split: int) -> Tower:
-    """The quicker way to run `tower` where it gives the same numbers, else the whole of it."""
-    wanted = ("layers", "norm", "rotary_emb", "embed_tokens")
-    if not all(hasattr(tower, name) for name in wanted):
-        return PlainTower(tower)
-    width = tower.embed_tokens.weight.shape[1]
-    state = torch.random.get_rng_state()
-    embeds = (
-        torch.randn(2, 7, width, generator=torch.Generator().manual_seed(0)) * tower.embed_tokens.weight.std().cpu()
-    )
-    torch.random.set_rng_state(state)
-    seen = torch.ones(7, 7, dtype=torch.bool).tril().repeat(2, 1, 1)
-    seen[:, 6, 5] = False
-    positions = torch.tensor([0, 1, 2, 3, 4, 5, 5]).repeat(2, 1)
-    quick, whole = LlamaTower(tower, split), PlainTower(tower)
-    trials = [Inputs(embeds, torch.tensor([[3, 6], [0, 5]]), s, p) for s, p in ((None, None), (seen, positions))]
-    try:
-        with torch.no_grad():
-            same = all(
-                torch.allclose(quick.upper(t, quick.lower(t)), whole.upper(t, t.embeds), atol=TRIAL_TOLERANCE)
-                for t in trials
-            )
-    except (AttributeError, TypeError, RuntimeError, ValueError):  # layers of another make
-        same = False
-    return quick if same else whole
 
 
 class Kept:

@@ -1,4 +1,4 @@
-"""What the frozen vision tower says of a picture, computed once and kept by content hash."""
+"""What the vision tower says of a picture, computed once and kept by content hash."""
 
 import hashlib
 from collections import OrderedDict
@@ -7,6 +7,16 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
+
+from agent.lvlm.checkpoint import Checkpoint
+from agent.lvlm.families import looks_across, takes
+from agent.lvlm.prompts import Prompter, encode
+from agent.lvlm.rows import Picture
+
+AT_ONCE = 256
+Unit = tuple[np.ndarray, ...]
+"""Pictures that are looked at together: one, but for families that show many at a coarser grain."""
 
 
 def content_hash(image: np.ndarray) -> bytes:
@@ -23,61 +33,91 @@ class Pixels:
     arithmetic is done here for a whole batch; else every picture goes through the processor.
     """
 
-    def __init__(self, image_processor: Any) -> None:
-        self.processor = image_processor
-        self._affine: dict[tuple[int, ...], tuple[torch.Tensor, torch.Tensor] | None] = {}
+    def __init__(self, prompter: Prompter, wanted: frozenset[str]) -> None:
+        self.processor = prompter.processor
+        self.tokenizer = prompter.tokenizer
+        self.render = prompter.render
+        self.wanted = wanted
+        self._affine: dict[tuple[int, ...], tuple[Tensor, Tensor] | None] = {}
 
-    def __call__(self, images: Sequence[np.ndarray]) -> dict[str, torch.Tensor]:
-        """Tensors for `get_image_features`, one row for each of `images` (all of one shape)."""
-        shape = images[0].shape
+    def __call__(self, units: Sequence[Unit]) -> dict[str, Tensor]:
+        """Tensors for the vision tower, for units of as many pictures of the same shapes."""
+        shape = units[0][0].shape
         if shape not in self._affine:
             self._affine[shape] = self._find_affine(shape)
         affine = self._affine[shape]
-        if affine is None:
-            return self._through_processor(images)
+        if affine is None or len(units[0]) > 1:
+            return self._through_processor(units)
         scale, shift = affine
-        batch = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).float()
+        batch = torch.from_numpy(np.stack([image for (image,) in units])).permute(0, 3, 1, 2).float()
         values = (batch * scale + shift)[:, None]
-        mask = torch.ones(len(images), 1, *shape[:2], dtype=torch.long)
+        mask = torch.ones(len(units), 1, *shape[:2], dtype=torch.long)
         return {"pixel_values": values, "pixel_attention_mask": mask}
 
-    def _through_processor(self, images: Sequence[np.ndarray]) -> dict[str, torch.Tensor]:
-        out = self.processor(images=[[image] for image in images], return_tensors="pt")
-        return {key: value for key, value in out.items() if torch.is_tensor(value) and key not in ("rows", "cols")}
+    def _through_processor(self, units: Sequence[Unit]) -> dict[str, Tensor]:
+        mark = self.render([""] * (len(units[0]) + 1))
+        out = encode(self.processor, self.tokenizer, [mark] * len(units), [list(unit) for unit in units])
+        return {name: out[name] for name in self.wanted & set(out)}
 
-    def _find_affine(self, shape: tuple[int, ...]) -> tuple[torch.Tensor, torch.Tensor] | None:
+    def _find_affine(self, shape: tuple[int, ...]) -> tuple[Tensor, Tensor] | None:
         noise = np.random.default_rng(0).integers(0, 256, size=(2, *shape), dtype=np.uint8)
-        out = self._through_processor(list(noise))
+        out = self._through_processor([(image,) for image in noise])
         values = out["pixel_values"]
         if set(out) != {"pixel_values", "pixel_attention_mask"} or values.shape != (2, 1, 3, *shape[:2]):
             return None
-        std = torch.tensor(getattr(self.processor, "image_std", None) or [1.0] * 3).view(3, 1, 1)
-        mean = torch.tensor(getattr(self.processor, "image_mean", None) or [0.0] * 3).view(3, 1, 1)
+        image_processor = self.processor.image_processor
+        std = torch.tensor(getattr(image_processor, "image_std", None) or [1.0] * 3).view(3, 1, 1)
+        mean = torch.tensor(getattr(image_processor, "image_mean", None) or [0.0] * 3).view(3, 1, 1)
         scale, shift = 1 / (255 * std), -mean / std
         ours = torch.from_numpy(noise).permute(0, 3, 1, 2).float() * scale + shift
         return (scale, shift) if torch.allclose(ours[:, None], values, atol=1e-6) else None
 
 
 class Vision:
-    """Features of pictures, `[tokens, hidden]` each, least recently used dropped beyond `limit_bytes`."""
+    """Pictures as the tower sees them, least recently used dropped beyond `limit_bytes`.
 
-    def __init__(self, model: Any, image_processor: Any, limit_bytes: int) -> None:
-        self.model = model
-        self.pixels = Pixels(image_processor)
+    Attributes:
+        trained: whether adapters change what the tower or the projector says: then nothing is kept, and gradients flow.
+    """
+
+    def __init__(self, checkpoint: Checkpoint, prompter: Prompter, limit_bytes: int) -> None:
+        self.body = checkpoint.model.base_model
+        self.trained = False
+        self.together = False
         self.limit_bytes = limit_bytes
         self.bytes = 0
         self.hits = 0
         self.misses = 0
-        self._kept: OrderedDict[bytes, torch.Tensor] = OrderedDict()
+        self._kept: OrderedDict[bytes, Picture] = OrderedDict()
+        self._look = self._across if looks_across(checkpoint.model) else self._among
+        if checkpoint.sees:
+            source = self.body.vision_model.forward if self._look == self._across else self.body.get_image_features
+            self.pixels = Pixels(prompter, takes(source))
+            self.together = "batch_num_images" in takes(source)
 
-    def features(self, images: Sequence[np.ndarray]) -> tuple[list[bytes], list[torch.Tensor]]:
-        """Content hash and features of each picture, float32 `[tokens, hidden]`, in order."""
-        keys = [content_hash(image) for image in images]
-        missing = {key: image for key, image in zip(keys, images, strict=True) if key not in self._kept}
+    @property
+    def hit_rate(self) -> float:
+        """Share of pictures that were not computed again."""
+        return self.hits / max(self.hits + self.misses, 1)
+
+    def pictures(self, prompts: Sequence[Unit]) -> list[tuple[Picture, ...]]:
+        """What the tower says of the pictures of each prompt, in order: one for each, or one for all of them."""
+        units = [self._units(images) for images in prompts]
+        seen = iter(self._pictures([unit for some in units for unit in some]))
+        return [tuple(next(seen) for _ in some) for some in units]
+
+    def _units(self, images: Unit) -> list[Unit]:
+        return [images] if len(images) > 1 and self.together else [(image,) for image in images]
+
+    def _pictures(self, units: Sequence[Unit]) -> list[Picture]:
+        keys = [b"".join(map(content_hash, unit)) for unit in units]
+        missing = {key: unit for key, unit in zip(keys, units, strict=True) if key not in self._kept}
         self.hits += len(keys) - len(missing)
         self.misses += len(missing)
         fresh = self._compute(missing)
         out = [fresh[key] if key in fresh else self._kept[key] for key in keys]
+        if self.trained:
+            return out
         for key in keys:
             if key in fresh and key not in self._kept:
                 self._kept[key] = fresh[key]
@@ -87,17 +127,42 @@ class Vision:
         while self.bytes > self.limit_bytes:
             _, dropped = self._kept.popitem(last=False)
             self.bytes -= dropped.nbytes
-        return keys, out
-
-    @torch.no_grad()
-    def _compute(self, missing: dict[bytes, np.ndarray]) -> dict[bytes, torch.Tensor]:
-        by_shape: dict[tuple[int, ...], list[bytes]] = {}
-        for key, image in missing.items():
-            by_shape.setdefault(image.shape, []).append(key)
-        out: dict[bytes, torch.Tensor] = {}
-        for keys in by_shape.values():
-            for start in range(0, len(keys), 256):
-                some = keys[start : start + 256]
-                features = self.model.get_image_features(**self.pixels([missing[key] for key in some])).pooler_output
-                out.update({key: row.clone() for key, row in zip(some, features, strict=True)})
         return out
+
+    def _compute(self, missing: dict[bytes, Unit]) -> dict[bytes, Picture]:
+        by_shape: dict[tuple[tuple[int, ...], ...], list[bytes]] = {}
+        for key, unit in missing.items():
+            by_shape.setdefault(tuple(image.shape for image in unit), []).append(key)
+        out: dict[bytes, Picture] = {}
+        for keys in by_shape.values():
+            for start in range(0, len(keys), AT_ONCE):
+                some = keys[start : start + AT_ONCE]
+                with torch.set_grad_enabled(self.trained and torch.is_grad_enabled()):
+                    pixels = self.pixels([missing[key] for key in some])
+                    seen = self._look(some, {name: self._moved(value) for name, value in pixels.items()})
+                out.update(zip(some, seen, strict=True))
+        return out
+
+    def _moved(self, value: Tensor) -> Tensor:
+        """On the model's device, numbers in its precision."""
+        return value.to(self.body.device, self.body.dtype if value.is_floating_point() else value.dtype)
+
+    def _among(self, keys: list[bytes], pixels: dict[str, Tensor]) -> list[Picture]:
+        """Pictures that are put among the words."""
+        said = self.body.get_image_features(**pixels)
+        shares = self._shares(said.pooler_output, len(keys))
+        deep = [self._shares(level, len(keys)) for level in getattr(said, "deepstack_features", None) or ()]
+        stacked = torch.is_tensor(said.pooler_output)
+        return [Picture(key, shares[i], tuple(level[i] for level in deep), stacked) for i, key in enumerate(keys)]
+
+    def _across(self, keys: list[bytes], pixels: dict[str, Tensor]) -> list[Picture]:
+        """Pictures that are looked at by cross attention: `[tiles, patches, hidden]` each."""
+        states = self.body.multi_modal_projector(self.body.vision_model(**pixels).last_hidden_state)
+        states = states.reshape(-1, *states.shape[-2:])
+        return [Picture(key, share) for key, share in zip(keys, self._shares(states, len(keys)), strict=True)]
+
+    def _shares(self, said: Any, count: int) -> list[tuple[Tensor, ...]]:
+        """Crops of the same number for each picture (all have one shape); copies, so that the batch can go."""
+        each = len(said) // count
+        crops = [crop if self.trained else crop.clone() for crop in said]
+        return [tuple(crops[i * each : (i + 1) * each]) for i in range(count)]

@@ -18,7 +18,7 @@ from pydantic import Field
 
 from agent.advantages import returns
 from agent.batch import Sample, sample_of, samples_of
-from agent.learner import Learner, Metrics, NotFinite, Rounds, UpdateSettings, minibatches
+from agent.learner import Learner, Metrics, Rounds, UpdateSettings, minibatches
 from agent.losses import dpo_sigmoid
 from agent.policy import Policy
 from agent.rehearsal import Rehearsal
@@ -57,11 +57,7 @@ class Dpo:
             learner.skipped = ""
             loss = partial(self._loss, policy, pairs)
             for batch in minibatches(len(pairs), self.settings.minibatch, self.settings.epochs, rng):
-                try:
-                    yield about | learner.step(batch, loss, rng)
-                except NotFinite as error:
-                    learner.skipped = str(error)
-                    return learner.report([])
+                yield about | learner.step(batch, loss, rng)
         return learner.report(samples)
 
     def _loss(

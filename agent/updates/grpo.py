@@ -19,7 +19,7 @@ from pydantic import Field
 
 from agent.advantages import group_relative, returns, returns_to_go, step_groups
 from agent.batch import Sample, sampled_logprobs, samples_of
-from agent.learner import Learner, Metrics, NotFinite, Rounds, UpdateSettings, minibatches
+from agent.learner import Learner, Metrics, Rounds, UpdateSettings, minibatches
 from agent.losses import clipped_surrogate
 from agent.policy import Policy
 from agent.rehearsal import Rehearsal
@@ -74,11 +74,7 @@ class Grpo:
             loss = partial(self._loss, policy, samples, advantages, exploring)
             for batch in minibatches(len(kept), self.settings.minibatch, self.settings.epochs, rng):
                 chosen = kept[batch].tolist()
-                try:
-                    yield about | learner.step(chosen, loss, rng)
-                except NotFinite as error:
-                    learner.skipped = str(error)
-                    return learner.report([])
+                yield about | learner.step(chosen, loss, rng)
         return learner.report(samples)
 
     def _loss(

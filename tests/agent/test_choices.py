@@ -17,7 +17,7 @@ def answers(*rows: list[int]) -> list[np.ndarray]:
 def test_first_token_decides_without_appended_tokens() -> None:
     tree = build_tree(("a", "b"), answers([1, 5], [2, 5]))
     assert tree.appended.size == 0
-    assert tree.is_chain
+    assert tree.parents == ()
     assert [(d.at, d.tokens) for d in tree.decisions] == [(-1, (1, 2))]
 
 
@@ -25,7 +25,7 @@ def test_a_shared_first_token_is_appended_once() -> None:
     """turn left = 1 3, turn right = 1 4, go = 2: one token (1) is appended, its logits decide left or right."""
     tree = build_tree(("turn left", "turn right", "go"), answers([1, 3], [1, 4], [2]))
     assert tree.appended.tolist() == [1]
-    assert tree.is_chain
+    assert tree.parents == (-1,)
     logits = torch.zeros(1, 2, 10)
     logits[0, 0, 1], logits[0, 0, 2] = np.log(3.0), np.log(1.0)  # turn 3/4, go 1/4
     logits[0, 1, 3], logits[0, 1, 4] = np.log(1.0), np.log(4.0)  # left 1/5, right 4/5
@@ -44,8 +44,7 @@ def test_an_answer_that_begins_another_is_told_apart_by_the_end_token() -> None:
 def test_two_branches_make_a_tree() -> None:
     tree = build_tree(("a b", "a c", "x y", "x z"), answers([1, 2], [1, 3], [4, 5], [4, 6]))
     assert tree.appended.tolist() == [1, 4]
-    assert tree.parents == [-1, -1]
-    assert not tree.is_chain
+    assert tree.parents == (-1, -1)
 
 
 def test_one_answer_has_probability_one() -> None:

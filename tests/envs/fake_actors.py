@@ -1,11 +1,12 @@
 """Actors without a model."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from envs.multimodal import World, WorldSettings, make_world
-from envs.types import Observation, Reply, Ticket
+from envs.types import Episode, Observation, Reply, Ticket
 
 
 def reply(text: str) -> Reply:
@@ -76,3 +77,22 @@ def started(settings: WorldSettings, seed: int = 0) -> World:
     world = make_world(settings)
     world.reset(seed=seed)
     return world
+
+
+def same(a: Episode, b: Episode) -> bool:
+    """Bit-equal in everything that is kept."""
+    if replace(a, steps=(), final=Observation("")) != replace(b, steps=(), final=Observation("")):
+        return False
+    seen = [*((s.observation, t.observation) for s, t in zip(a.steps, b.steps, strict=True)), (a.final, b.final)]
+    if not all(x.text == y.text and all(map(np.array_equal, x.images, y.images)) for x, y in seen):
+        return False
+    if not all(
+        np.array_equal(s.action.tokens, t.action.tokens) and np.array_equal(s.action.logprobs, t.action.logprobs)
+        for s, t in zip(a.steps, b.steps, strict=True)
+    ):
+        return False
+    return all(
+        (s.choices, s.reward, s.cost, s.terminated, s.truncated, s.info, s.action.text, s.action.command)
+        == (t.choices, t.reward, t.cost, t.terminated, t.truncated, t.info, t.action.text, t.action.command)
+        for s, t in zip(a.steps, b.steps, strict=True)
+    )

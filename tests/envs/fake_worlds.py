@@ -1,5 +1,10 @@
 """Worlds whose every outcome is known by hand, and worlds that break a promise on demand."""
 
+import os
+import signal
+import sys
+import time
+from pathlib import Path
 from typing import Any
 
 import gymnasium
@@ -130,6 +135,48 @@ class Doors(gymnasium.Env[dict[str, Any], Any]):
         return {"text": "a door"}, float(won), over, False, {"success": won}
 
 
+class Rude(gymnasium.Env[dict[str, Any], Any]):
+    """Two steps long. Leaves a file in `folder` for what happens to it, and misbehaves in the second step as told."""
+
+    metadata = {"render_modes": []}  # noqa: RUF012
+    action_texts = ("go", "stay")
+
+    def __init__(self, folder: str, manner: str = "", seed: int = -1, render_mode: None = None) -> None:
+        self.render_mode = render_mode
+        self.folder, self.manner, self.bad_seed = Path(folder), manner, seed
+        self.observation_space = spaces.Dict({"text": Words()})
+        self.action_space = spaces.Discrete(2)
+        self.at = self.episode = 0
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        super().reset(seed=seed, options=options)
+        self.at, self.episode = 0, seed or 0
+        return {"text": f"begin {self.episode}"}, {}
+
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        self.at += 1
+        if self.at == 2 and self.bad_seed in (-1, self.episode):
+            self._misbehave()
+        (self.folder / f"stepped {self.episode} {self.at}").touch()
+        return {"text": f"at {self.at}"}, 1.0, self.at == 2, False, {"success": True}
+
+    def close(self) -> None:
+        (self.folder / f"closed by {os.getpid()}").touch()
+
+    def _misbehave(self) -> None:
+        if self.manner == "dies":
+            os.kill(os.getpid(), signal.SIGKILL)
+        if self.manner == "leaves":
+            raise SystemExit(3)
+        if self.manner == "talks":
+            print("Sampling rejected", flush=True)
+            assert sys.stdin.read() == ""
+        if self.manner == "hangs":
+            (self.folder / f"hangs {os.getpid()}").touch()
+            time.sleep(600)
+
+
+gymnasium.register("Rude-v0", entry_point="tests.envs.fake_worlds:Rude")
 gymnasium.register("Corridor-v0", entry_point="tests.envs.fake_worlds:Corridor")
 gymnasium.register("CorridorTimed-v0", entry_point="tests.envs.fake_worlds:Corridor", max_episode_steps=5)
 gymnasium.register("Echo-v0", entry_point="tests.envs.fake_worlds:Echo")

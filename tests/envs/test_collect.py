@@ -10,26 +10,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from fake_actors import Random, Scripted, copycat, corridor, reply, tickets
+from fake_actors import Random, Scripted, copycat, corridor, reply, same, tickets
 
 from envs.collect import WorldPool, check_repeatable, collect, ticket_rng
 from envs.component import UserError
 from envs.multimodal import WorldSettings
 from envs.types import Episode, Observation, Reply, StopReason, Ticket
-
-
-def same(a: Episode, b: Episode) -> bool:
-    """Bit-equal in everything that is kept."""
-    if replace(a, steps=(), final=Observation("")) != replace(b, steps=(), final=Observation("")):
-        return False
-    seen = [*((s.observation, t.observation) for s, t in zip(a.steps, b.steps, strict=True)), (a.final, b.final)]
-    if not all(x.text == y.text and all(map(np.array_equal, x.images, y.images)) for x, y in seen):
-        return False
-    return all(
-        (s.choices, s.reward, s.cost, s.terminated, s.truncated, s.info, s.action.text, s.action.command)
-        == (t.choices, t.reward, t.cost, t.terminated, t.truncated, t.info, t.action.text, t.action.command)
-        for s, t in zip(a.steps, b.steps, strict=True)
-    )
 
 
 def by_hand(settings: WorldSettings, *said: str) -> Episode:
