@@ -92,6 +92,7 @@ def collecting(trained: Callable[[Policy], Policy], rounds: int) -> dict[str, fl
 
     CPU-seconds are measured on one thread in one process, where nothing waits for anything.
     """
+    before = torch.get_num_threads()
     policy = trained(Policy(ModelSettings(threads=1), LoraSettings()))
     cores = usable_cores()
     figures: dict[str, float] = {}
@@ -104,7 +105,7 @@ def collecting(trained: Callable[[Policy], Policy], rounds: int) -> dict[str, fl
         for pool in (here, there):
             pool.close()
         figures |= _tell(key, costs, cores)
-    torch.set_num_threads(cores)
+    torch.set_num_threads(before)
     return figures
 
 
@@ -116,7 +117,7 @@ def _tell(key: str, costs: Sequence[Costs], cores: int) -> dict[str, float]:
     model, world = (1e3 * float(np.median(some)) for some in ([c.model for c in costs], [c.world for c in costs]))
     what = f"{key}: decisions per second / the bound of {cores} cores"
     peer = f"in one process, one thread: {told(before)}; a decision's CPU: model {model:.2f} ms, world {world:.2f} ms"
-    print(f"{what:62}{told(shares):>22}   {'>= 0.70':12}{peer}", flush=True)
+    print(f"{what:64}{told(shares):>22}   {'>= 0.70':12}{peer}", flush=True)
     return {
         f"{key}_vs_bound": float(np.median(shares)),
         f"{key}_vs_bound_in_process": float(np.median(before)),

@@ -59,7 +59,7 @@ def trained(policy: Policy) -> Policy:
 
 def line(what: str, values: Sequence[float], bar: str, peer: str = "") -> float:
     """Print a row of the table; returns its median."""
-    print(f"{what:62}{told(values):>22}   {bar:12}{peer}", flush=True)
+    print(f"{what:64}{told(values):>22}   {bar:12}{peer}", flush=True)
     return float(np.median(values))
 
 

@@ -62,7 +62,7 @@ class Worker:
         """Start it; it makes itself ready by the time of its first answer."""
         path = os.pathsep.join(part or os.getcwd() for part in sys.path)
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "envs.workers"],
+            [sys.executable, "-P", "-m", "envs.workers"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             env=os.environ | {"PYTHONPATH": path, "OMP_NUM_THREADS": "1"},

@@ -164,10 +164,21 @@ def test_mistakes_are_named() -> None:
 
 
 def test_workers_that_do_not_start_are_an_error_and_no_loop(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys, "path", ["/nowhere"])
-    monkeypatch.chdir("/")
+    monkeypatch.setattr(sys, "executable", "false")
     with pytest.raises(UserError, match=r"^workers: a worker process did not start .* code 1\)"):
         collect(Random(), tickets("hall", 1), WorldPool(WORLDS, 1))
+
+
+def test_a_folder_that_happens_to_be_here_is_not_taken_for_ours(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "envs").mkdir()
+    (tmp_path / "envs" / "__init__.py").write_text("raise SystemExit(4)")
+    monkeypatch.setattr(sys, "path", [os.path.abspath(part) for part in sys.path])
+    monkeypatch.chdir(tmp_path)
+    pool = WorldPool(WORLDS, 1)
+    assert all(episode.success for episode in collect(Scripted(lambda _: "right"), tickets("hall", 2), pool))
+    pool.close()
 
 
 def test_nothing_is_left_when_the_actor_raises_and_the_pool_goes_on(here: list[Episode]) -> None:

@@ -92,6 +92,14 @@ def test_every_champion_is_a_folder_that_loads(whole: Path) -> None:
     assert main(["exam", "--dir", str(whole)]) == 0
 
 
+def test_worlds_in_processes_of_their_own_change_nothing(stream: Path, whole: Path, folder: Path) -> None:
+    assert run(stream, folder, "--set", "workers=2") == 0
+    assert lasting(folder) == lasting(whole)
+    for name in ("cycle-001", "cycle-002"):
+        file = Path("adapters") / name / "adapter_model.safetensors"
+        assert (folder / file).read_bytes() == (whole / file).read_bytes()
+
+
 def test_a_refused_candidate_leaves_no_adapter(stream: Path, folder: Path) -> None:
     """A gain of 0.99 is never sure."""
     assert run(stream, folder, "--set", "gate.on=true", "--set", "gate.min_gain=0.99", "--set", "gate.min_exam=8") == 0
