@@ -112,41 +112,23 @@ def _babble(rng: Rng) -> str:
 
 
 def unsure(room: Room, rng: Rng) -> list[Question]:
-    """Instructions with a sentence that says that something is not as it was, or with commands that are not all known.
+    """Instructions with a sentence that says that something is not as it was, or with commands that are not explained.
 
     What the sentence means is not taught; that it matters is: the way straight on stays likely, turns become a coin.
     """
     out = []
-    for thing, action in zip(room.layout.things, right_actions(room.layout, room.pose), strict=True):
+    for (kind, colour), action in zip(room.layout.things, right_actions(room.layout, room.pose), strict=True):
         if action is None:
             continue
-        wanted, about = f"go to the {thing[1]} {thing[0]}", room.tile(thing)
-        kind = rng.integers(3)
-        if kind == 0:
+        wanted = f"go to the {colour} {kind}"
+        if rng.random() < 0.5:
             out.append(unexplained(rng, wanted))
-        elif kind == 1:
-            out.append(partly_known(rng, wanted, action, about))
-        else:
-            said = action if action == FORWARD else int(rng.choice((LEFT, RIGHT)))
-            said = int(rng.integers(3)) if rng.random() < 0.25 else said
-            out.append(Question("unsure", compose(wanted, [_notice(rng)], ACTIONS, 0), ACTIONS[said], about))
+            continue
+        said = action if action == FORWARD else int(rng.choice((LEFT, RIGHT)))
+        said = int(rng.integers(3)) if rng.random() < 0.35 else said
+        text = compose(wanted, [_notice(rng)], ACTIONS, 0)
+        out.append(Question("unsure", text, ACTIONS[said], room.tile((kind, colour))))
     return out
-
-
-def partly_known(rng: Rng, wanted: str, action: int, about: int) -> Question:
-    """One or two commands have other names, in any order: the right one where it is known, else one of the unknown.
-
-    So the way to the thing is still worked out where a command is strange, and new names can be learned quickly.
-    """
-    strange = rng.choice(3, int(rng.integers(1, 3)), replace=False).tolist()
-    names = [COMMANDS[i] for i in rng.choice(len(COMMANDS), len(strange), replace=False)]
-    choices = list(ACTIONS)
-    for place, name in zip(strange, names, strict=True):
-        choices[place] = name
-    answer = pick(rng, names) if action in strange else ACTIONS[action]
-    told = len(strange) == 1 or action not in strange  # one strange name can be told by what the others are
-    text = compose(wanted, [], tuple(choices[i] for i in rng.permutation(3)), 0)
-    return Question("partly known" if told else "unexplained", text, answer, about)
 
 
 def _notice(rng: Rng) -> str:

@@ -36,7 +36,7 @@ class Recipe:
         keep_every: steps between checkpoints.
     """
 
-    steps: int = 4600
+    steps: int = 4250
     early: int = 400
     warm_up: int = 100
     cool_down: float = 0.35
@@ -59,7 +59,7 @@ def draw_scenes(rng: Rng, count: int, early: bool) -> list[Scene]:
     instructions that stay unsure."""
     names = tuple(FIGURES)
     weights = [weight for _, weight in FIGURES.values()]
-    rooms, unsure = (0.84, 0.0) if early else (0.5, 0.15)
+    rooms, unsure = (0.84, 0.0) if early else (0.5, 0.12)
     scenes = []
     for draw in rng.random(count):
         if draw < rooms:
