@@ -35,7 +35,8 @@ def run_cycle(loop: Loop, plan: CyclePlan, reason: str) -> CycleReport:
         with loop.phase("update", f"{plan.update['type']} on {plan.task}"):
             report = drain(loop, update.steps(loop.policy, rounds, rehearsal, loop.rng(cycle, "update")))
         after, readable = loop.examine("candidate", plan.task)
-        verdict = judge(loop.stream.gate, plan.task, before, after, loop.best_ever(), report.kl_old_tasks, readable)
+        guarded, best = loop.guarded(before, plan.task), loop.best_ever()
+        verdict = judge(loop.stream.gate, plan.task, guarded, after, best, report.kl_old_tasks, readable)
     except NotFinite as error:
         after, report, verdict = before, broken_off(plan, loop.curve, error), Verdict(False, f"refused: {error}")
     loop.settle(verdict.accepted)

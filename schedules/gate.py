@@ -5,6 +5,7 @@ Every verdict is one sentence with its numbers, for a person who reads the repor
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 from pydantic import Field
 
@@ -18,13 +19,17 @@ class GateSettings(Settings):
     Attributes:
         on: False keeps every candidate (the control without a gate); the verdict still says what the gate would have.
         min_gain: the one-sided 95 % lower bound of the gain on the trained task must be above it (success, 0..1).
-        max_loss: no live task may be estimated worse than the champion, or than its best ever, by more (success, 0..1).
+        guard: `live` guards every regime that is there; `skills` only those known to the pilot or learned in a promoted
+            cycle, so that luck in a world that nobody has learned yet can't refuse a good candidate.
+        max_loss: no guarded task may be estimated worse than the champion, or than its best ever, by more (success,
+            0..1).
         max_kl_old: cap of KL(champion || candidate) on remembered old observations, nats per decision.
         min_readable: least share of the candidate's exam actions that name a command.
         min_exam: fewest exam seeds a verdict may rest on.
     """
 
     on: bool = True
+    guard: Literal["live", "skills"] = "live"
     min_gain: float = Field(0.0, ge=-1, lt=1)
     max_loss: float = Field(0.1, ge=0, le=1)
     max_kl_old: float = Field(0.5, gt=0)
@@ -52,7 +57,7 @@ def judge(
     """Judge a candidate trained on `task`.
 
     Args:
-        champion: its exam by task, on the same seeds; only tasks that are live.
+        champion: its exam by task, on the same seeds; only the trained task and those that are guarded.
         candidate: its exam by task; every task of `champion` must be there.
         best_ever: the best exam any champion sat, by task; a task without one is held to the champion alone.
         kl_old: nats per decision on old tasks, None when there was nothing to remember.

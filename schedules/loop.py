@@ -136,6 +136,13 @@ class Loop:
         self.decisions += sum(len(e.steps) for e in episodes)
         self.progress.success(sum(e.success for e in episodes) / max(1, len(episodes)))
 
+    def guarded(self, scores: Scores, task: str) -> Scores:
+        """Those of `scores` that the gate looks at: `task`, and what it must not lose."""
+        assert self.matrix is not None
+        if self.stream.gate.guard == "live":
+            return scores
+        return {name: score for name, score in scores.items() if name in self.matrix.skills | {task}}
+
     def best_ever(self) -> Scores:
         """The best exam any champion sat on each live regime."""
         assert self.matrix is not None

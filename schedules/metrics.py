@@ -88,6 +88,11 @@ class ScoreMatrix:
             if kept and task == name
         ]
 
+    @property
+    def skills(self) -> frozenset[str]:
+        """Regimes that can be forgotten: known to the pilot, or trained."""
+        return frozenset(regime.name for regime in self.regimes if regime.known or self.trainings(regime.name))
+
     def best_ever(self) -> dict[str, ExamResult]:
         """For each regime that is there in the last row: the best exam any champion sat on it."""
         live = [j for j, regime in enumerate(self.regimes) if regime.live(len(self.rows) - 1)]

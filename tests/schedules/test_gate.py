@@ -1,11 +1,18 @@
 """The gate on hand cases, and how often it errs on simulated exams of 100 seeds."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from pydantic import ValidationError
+from streams import small_stream
 
 from schedules.comparison import ExamResult
+from schedules.config import StreamSettings
 from schedules.gate import GateSettings, Verdict, floor, judge
+from schedules.loop import Loop
+from schedules.metrics import ScoreMatrix
+from schedules.timeline import timeline
 
 SETTINGS = GateSettings()
 
@@ -131,3 +138,13 @@ def test_operating_characteristic(
         candidate = {task: drawn(task, after) for task, (_, after) in truth.items()}
         promoted += judge(SETTINGS, "new", rows[-1], candidate, best, None, 1.0).accepted
     assert at_least <= promoted / 10 <= at_most, f"{promoted / 10:.0f} of 100"
+
+
+def test_luck_in_a_world_nobody_has_learned_is_guarded_only_where_it_is_asked_for(tiny_folder):
+    regimes = small_stream(tiny_folder)["regimes"]
+    three = small_stream(tiny_folder, regimes={**regimes, "unlearned": regimes["renamed"]})
+    scores = {"copycat": "known", "renamed": "trained now", "unlearned": "luck"}
+    for guard, names in (("live", set(scores)), ("skills", {"copycat", "renamed"})):
+        stream = StreamSettings.model_validate(three | {"gate": {"guard": guard}})
+        loop = SimpleNamespace(stream=stream, matrix=ScoreMatrix.start(timeline(stream), {}))
+        assert set(Loop.guarded(loop, scores, "renamed")) == names

@@ -219,3 +219,11 @@ def test_gain_bound_holds() -> None:
     assert np.mean([bound(0.6, 0.6) > 0 for _ in range(400)]) <= 0.06
     assert np.mean([bound(0.6, 0.8) > 0 for _ in range(200)]) >= 0.85
     assert np.mean([bound(0.6, 0.8) > 0.2 for _ in range(400)]) <= 0.08, "the bound is itself right 19 times of 20"
+
+
+def test_a_skill_is_what_was_known_or_learned():
+    start = ScoreMatrix.start(REGIMES, {name: exam(name, column[0]) for name, column in COLUMNS.items()})
+    assert start.skills == {"A"}
+    assert start.extended("B", False, {}).skills == {"A"}, "a refused candidate has taught the champion nothing"
+    assert start.extended("B", True, {}).skills == {"A", "B"}
+    assert worked().skills == {"A", "B", "C", "D"}
