@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from envs.types import Action, Episode, Observation, StopReason
+from envs.types import Action, Choices, Episode, Observation, StopReason
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,7 +18,7 @@ class Sample:
     """An answer to be scored: `choices` None means open mode. `logprobs` are those of its sampling, nats, `[T]`."""
 
     observation: Observation
-    choices: tuple[str, ...] | None
+    choices: Choices
     tokens: np.ndarray
     logprobs: np.ndarray
 
@@ -45,7 +45,7 @@ class Scores:
         return (self.logprobs * self.mask).sum(1)
 
 
-def sample_of(observation: Observation, choices: tuple[str, ...] | None, action: Action) -> Sample:
+def sample_of(observation: Observation, choices: Choices, action: Action) -> Sample:
     """The sample that scores `action` as the answer to `observation`."""
     return Sample(observation, choices, action.tokens, action.logprobs)
 

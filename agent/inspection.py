@@ -14,7 +14,7 @@ from agent.lvlm.checkpoint import Checkpoint
 from agent.lvlm.families import looks_across, takes, turns_by_grid
 from agent.policy import Policy
 from envs.component import UserError
-from envs.types import IMAGE_MARK, Observation, Reply
+from envs.types import IMAGE_MARK, Choices, Observation, Reply
 
 CHOICES = ("turn left", "turn right", "go forward", "pick up the ball")
 BATCH = 8
@@ -106,14 +106,12 @@ def _observation(sees: bool, seed: int) -> Observation:
     return Observation(IMAGE_MARK + text, (picture,)) if sees else Observation(f"{seed}. {text}")
 
 
-def _act(policy: Policy, observations: Sequence[Observation], choices: tuple[str, ...] | None) -> list[Reply]:
+def _act(policy: Policy, observations: Sequence[Observation], choices: Choices) -> list[Reply]:
     rngs = [np.random.default_rng(i) for i in range(len(observations))]
     return policy.act(observations, [choices] * len(observations), rngs)
 
 
-def _samples(
-    observations: Sequence[Observation], choices: tuple[str, ...] | None, replies: Sequence[Reply]
-) -> list[Sample]:
+def _samples(observations: Sequence[Observation], choices: Choices, replies: Sequence[Reply]) -> list[Sample]:
     said = zip(observations, replies, strict=False)
     return [Sample(observation, choices, reply.tokens, reply.logprobs) for observation, reply in said]
 

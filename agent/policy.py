@@ -14,7 +14,7 @@ import torch
 from agent.batch import Sample, Scores
 from agent.finite import check_weights
 from agent.lvlm.adapters import CANDIDATE, CHAMPION, Adapters, LoraSettings
-from agent.lvlm.asking import Asking, Choices
+from agent.lvlm.asking import Asking
 from agent.lvlm.budget import Budget, find_tokens
 from agent.lvlm.checkpoint import ModelSettings, load_checkpoint
 from agent.lvlm.device import choose_threads, memory_bytes
@@ -23,7 +23,7 @@ from agent.lvlm.prompts import Prompter
 from agent.lvlm.rows import Prompt, Row
 from agent.lvlm.speech import Speaker, Speech, draw
 from agent.lvlm.vision import Vision
-from envs.types import Observation, Reply
+from envs.types import Choices, Observation, Reply
 
 SPEECH = Speech()
 TRIAL_PICTURE = 112

@@ -17,7 +17,7 @@ from benchmarks.turns import told
 from envs.collect import WorldPool, collect
 from envs.multimodal import WorldSettings
 from envs.stage import Answer, Order, Stage
-from envs.types import Observation, Reply, Ticket
+from envs.types import Choices, Observation, Reply, Ticket
 
 WORLDS = {
     "collect": {  # BabyAI as MiniGrid makes and draws it
@@ -45,7 +45,7 @@ class Metered:
     def act(
         self,
         observations: Sequence[Observation],
-        choices: Sequence[tuple[str, ...] | None],
+        choices: Sequence[Choices],
         rngs: Sequence[np.random.Generator],
     ) -> list[Reply]:
         """See `envs.collect.Actor`."""

@@ -16,7 +16,7 @@ from envs.actions import reader
 from envs.collect import IN_ACTION, same_observation
 from envs.component import UserError
 from envs.multimodal import DEFAULT_MAX_STEPS, World, WorldSettings, make_world
-from envs.types import IMAGE_MARK, Observation
+from envs.types import IMAGE_MARK, Choices, Observation
 
 NONSENSE = "\x00 ~~ neither here nor there ~~"
 
@@ -34,7 +34,7 @@ class WorldReport:
 
     id: str
     prompt: str
-    choices: tuple[str, ...] | None
+    choices: Choices
     pictures: tuple[tuple[int, ...], ...]
     steps: tuple[int, ...]
     success: float
@@ -108,7 +108,7 @@ def _check_gymnasium(world: World) -> None:
         ) from error
 
 
-def _check_choices(name: str, choices: tuple[str, ...] | None) -> None:
+def _check_choices(name: str, choices: Choices) -> None:
     if choices is None:
         return
     if len(choices) < 2:

@@ -12,7 +12,7 @@ from envs.multimodal import World
 from envs.pool import WorldPool
 from envs.settings import Success
 from envs.stage import Answer, Order, Raised, Say, Shown, Start
-from envs.types import Action, Episode, Observation, Reply, Step, StopReason, Ticket
+from envs.types import Action, Choices, Episode, Observation, Reply, Step, StopReason, Ticket
 
 __all__ = ["Actor", "WorldPool", "check_repeatable", "collect", "same_observation", "ticket_rng"]
 
@@ -32,7 +32,7 @@ class Actor(Protocol):
     def act(
         self,
         observations: Sequence[Observation],
-        choices: Sequence[tuple[str, ...] | None],
+        choices: Sequence[Choices],
         rngs: Sequence[np.random.Generator],
     ) -> list[Reply]:
         """One reply for each observation, in order."""
@@ -100,7 +100,7 @@ class _Flight:
         self.steps: list[Step] = []
         self.said: Reply | None = None  # what the world has to answer
         self.observation = Observation("")
-        self.choices: tuple[str, ...] | None = None
+        self.choices: Choices = None
         self.info: Mapping[str, Any] | None = None  # the last one of a step that reached the env
         self.stop: StopReason | None = None
         self.success = False

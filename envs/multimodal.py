@@ -20,7 +20,7 @@ from envs.finding import find_spec
 from envs.foreign import Foreign
 from envs.native import Env, image_keys, is_native, noop_of, notices_of, texts_of
 from envs.settings import Success, WorldSettings
-from envs.types import IMAGE_MARK, Observation
+from envs.types import IMAGE_MARK, Choices, Observation
 from envs.words import Words
 
 __all__ = ["Success", "World", "WorldSettings", "compose", "make_world"]
@@ -53,11 +53,11 @@ class World(gymnasium.Wrapper[Any, Any, Any, Any], gymnasium.utils.RecordConstru
         self._noop = _noop(env, settings)
         self._past: deque[tuple[str, tuple[np.ndarray, ...]]] = deque(maxlen=settings.history - 1)
         self._decisions = 0
-        self._choices: tuple[str, ...] | None = None
+        self._choices: Choices = None
         self._notices: tuple[str, ...] = ()
         self._seen: dict[str, Any] = {}
 
-    def choices(self) -> tuple[str, ...] | None:
+    def choices(self) -> Choices:
         """The texts allowed now; None where anything may be said, as before an action that is thought about."""
         return None if self.settings.thought else self._choices
 

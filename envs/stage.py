@@ -6,7 +6,7 @@ from typing import Any, Protocol
 
 from envs.instances import Instances
 from envs.multimodal import World
-from envs.types import Observation
+from envs.types import Choices, Observation
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +31,7 @@ class Shown:
     """What a world shows next, and what `World.step` told; `choices` None means that anything may be said."""
 
     observation: Observation
-    choices: tuple[str, ...] | None
+    choices: Choices
     reward: float = 0.0
     terminated: bool = False
     truncated: bool = False

@@ -15,6 +15,9 @@ import numpy as np
 Mode = Literal["closed", "open"]
 """`closed`: probabilities renormalised over a token trie of allowed texts. `open`: the whole vocabulary."""
 
+Choices = tuple[str, ...] | None
+"""The texts allowed at a step, or None where any text may be said."""
+
 IMAGE_MARK = "<image>"
 
 
@@ -75,7 +78,7 @@ class Step:
     """
 
     observation: Observation
-    choices: tuple[str, ...] | None
+    choices: Choices
     action: Action
     reward: float
     cost: float

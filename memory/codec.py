@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from envs.types import Action, Mode, Observation, Step
+from envs.types import Action, Choices, Mode, Observation, Step
 
 ACTION_COLUMNS = "said, tokens, logprobs, mode, command, readable"
 STEP_COLUMNS = f"text, pictures, choices, {ACTION_COLUMNS}, numbers, ended, info"
@@ -53,12 +53,12 @@ def unpack_action(said: str, tokens: bytes, logprobs: bytes, mode: Mode, command
     return Action(said, ids, unpack_floats(logprobs), mode, json.loads(command), bool(readable))
 
 
-def pack_choices(choices: tuple[str, ...] | None) -> str | None:
+def pack_choices(choices: Choices) -> str | None:
     """The allowed texts as JSON; None stays None."""
     return None if choices is None else json.dumps(choices)
 
 
-def unpack_choices(data: str | None) -> tuple[str, ...] | None:
+def unpack_choices(data: str | None) -> Choices:
     """The inverse of `pack_choices`."""
     return None if data is None else tuple(json.loads(data))
 

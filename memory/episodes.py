@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from envs.types import Episode, Observation, StopReason
+from envs.types import Choices, Episode, Observation, StopReason
 from memory.catalogue import COLUMNS as CATALOGUE_COLUMNS
 from memory.codec import STEP_COLUMNS, pack_choices, pack_step, unpack_step
 from memory.database import Database
@@ -118,7 +118,7 @@ class Episodes:
 
 
 def _step_rows(first: int, episode: Episode, shown: Sequence[bytes]) -> Iterable[tuple[Any, ...]]:
-    choices: tuple[str, ...] | None = None
+    choices: Choices = None
     packed = None
     for place, step in enumerate(episode.steps):
         if step.choices is not choices:  # mostly the same object all along

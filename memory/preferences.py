@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from envs.collect import same_observation
-from envs.types import Action, Episode, Observation, Step, StopReason
+from envs.types import Action, Choices, Episode, Observation, Step, StopReason
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +31,7 @@ class PreferencePair:
     """
 
     observation: Observation
-    choices: tuple[str, ...] | None
+    choices: Choices
     chosen: Action
     rejected: Action
     margin: float

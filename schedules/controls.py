@@ -11,14 +11,13 @@ import numpy as np
 
 from envs.collect import Actor, WorldPool
 from envs.multimodal import WorldSettings
-from envs.types import Episode, Observation, Reply
+from envs.types import Choices, Episode, Observation, Reply
 from schedules.comparison import ExamResult
 from schedules.exam import sit
 
 MOST = 0.55
 """A control with more success than this shows that the task asks for less than it seems to."""
 
-Choices = tuple[str, ...] | None
 Watch = Callable[[int, int], None]
 
 

@@ -9,9 +9,8 @@ from agent.lvlm.choices import ChoiceTree, build_tree, share
 from agent.lvlm.prompts import Prompter
 from agent.lvlm.rows import Row
 from agent.lvlm.vision import Vision
-from envs.types import Observation
+from envs.types import Choices, Observation
 
-Choices = tuple[str, ...] | None
 Place = tuple[int, list[int] | None]
 """A sample's row, and the places there at which its tokens are predicted; None for all."""
 NOTHING: tuple[np.ndarray, tuple[int, ...]] = (np.zeros(0, dtype=np.int64), ())

@@ -13,8 +13,9 @@ import torch
 
 from agent.lvlm.checkpoint import Checkpoint
 from agent.lvlm.families import find_finish, is_plain, masks_hold
+from agent.lvlm.kept import Kept
 from agent.lvlm.rows import Picture, Prompt, Row, branches
-from agent.lvlm.tower import Inputs, Kept, LlamaTower
+from agent.lvlm.tower import Inputs, LlamaTower
 from agent.lvlm.whole import Whole
 
 TRIAL_TOLERANCE = 1e-4
@@ -31,7 +32,7 @@ class Engine:
 
     def __init__(self, checkpoint: Checkpoint, pad: int, first_adapted_layer: int, keep_bytes: int) -> None:
         self.model = checkpoint.model
-        self.kept = Kept(keep_bytes)
+        self.kept: Kept[torch.Tensor] = Kept(keep_bytes)
         self.embed = self.model.get_input_embeddings()
         self.head = self.model.get_output_embeddings()
         self.image_token = checkpoint.image_token
@@ -80,7 +81,7 @@ class Engine:
             lower = tower.lower(self._inputs(some, embedded=True))
             for i, states in zip(missing, lower, strict=True):
                 kept[i] = states[: len(rows[i])].clone()
-            self.kept.put([keys[i] for i in missing], [s for i in missing if (s := kept[i]) is not None])
+            self.kept.put({keys[i]: s for i in missing if (s := kept[i]) is not None})
         hidden = torch.nn.utils.rnn.pad_sequence([s for s in kept if s is not None], batch_first=True)
         return self._cut(rows, tower.upper(self._inputs(rows, embedded=False), hidden))
 

@@ -8,8 +8,6 @@ is computed once per prompt and kept.
 forward on a trial at load.
 """
 
-from collections import OrderedDict
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -92,32 +90,6 @@ class LlamaTower:
         if inputs.positions is not None:
             return inputs.positions
         return torch.arange(hidden.shape[1], device=hidden.device).expand(hidden.shape[0], -1)
-
-
-class Kept:
-    """States of the lower layers by prompt, `[length, hidden]` each, least recently used dropped beyond a bound."""
-
-    def __init__(self, limit_bytes: int) -> None:
-        self.limit_bytes = limit_bytes
-        self.bytes = 0
-        self._rows: OrderedDict[bytes, Tensor] = OrderedDict()
-
-    def get(self, key: bytes) -> Tensor | None:
-        """The states of a prompt, if they are there."""
-        found = self._rows.get(key)
-        if found is not None:
-            self._rows.move_to_end(key)
-        return found
-
-    def put(self, keys: Sequence[bytes], rows: Sequence[Tensor]) -> None:
-        """Keep states; the longest unused go."""
-        for key, row in zip(keys, rows, strict=True):
-            if key not in self._rows:
-                self._rows[key] = row
-                self.bytes += row.nbytes
-        while self.bytes > self.limit_bytes and self._rows:
-            _, dropped = self._rows.popitem(last=False)
-            self.bytes -= dropped.nbytes
 
 
 def at(states: Tensor, wanted: Tensor) -> Tensor:

@@ -1,7 +1,5 @@
 """What the vision tower says of a picture, computed once and kept by content hash."""
 
-import hashlib
-from collections import OrderedDict
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,19 +9,14 @@ from torch import Tensor
 
 from agent.lvlm.checkpoint import Checkpoint
 from agent.lvlm.families import looks_across, takes
+from agent.lvlm.kept import Kept
 from agent.lvlm.prompts import Prompter, encode
 from agent.lvlm.rows import Picture
+from memory.images import content_key
 
 AT_ONCE = 256
 Unit = tuple[np.ndarray, ...]
 """Pictures that are looked at together: one, but for families that show many at a coarser grain."""
-
-
-def content_hash(image: np.ndarray) -> bytes:
-    """16 bytes that name a picture by its shape and pixels."""
-    digest = hashlib.blake2b(repr(image.shape).encode(), digest_size=16)
-    digest.update(np.ascontiguousarray(image).data)
-    return digest.digest()
 
 
 class Pixels:
@@ -84,11 +77,9 @@ class Vision:
         self.body = checkpoint.model.base_model
         self.trained = False
         self.together = False
-        self.limit_bytes = limit_bytes
-        self.bytes = 0
         self.hits = 0
         self.misses = 0
-        self._kept: OrderedDict[bytes, Picture] = OrderedDict()
+        self.kept: Kept[Picture] = Kept(limit_bytes)
         self._look = self._across if looks_across(checkpoint.model) else self._among
         if checkpoint.sees:
             source = self.body.vision_model.forward if self._look == self._across else self.body.get_image_features
@@ -110,24 +101,15 @@ class Vision:
         return [images] if len(images) > 1 and self.together else [(image,) for image in images]
 
     def _pictures(self, units: Sequence[Unit]) -> list[Picture]:
-        keys = [b"".join(map(content_hash, unit)) for unit in units]
-        missing = {key: unit for key, unit in zip(keys, units, strict=True) if key not in self._kept}
+        keys = [b"".join(map(content_key, unit)) for unit in units]
+        seen = {key: self.kept.get(key) for key in keys}
+        missing = {key: unit for key, unit in zip(keys, units, strict=True) if seen[key] is None}
         self.hits += len(keys) - len(missing)
         self.misses += len(missing)
         fresh = self._compute(missing)
-        out = [fresh[key] if key in fresh else self._kept[key] for key in keys]
-        if self.trained:
-            return out
-        for key in keys:
-            if key in fresh and key not in self._kept:
-                self._kept[key] = fresh[key]
-                self.bytes += fresh[key].nbytes
-            else:
-                self._kept.move_to_end(key)
-        while self.bytes > self.limit_bytes:
-            _, dropped = self._kept.popitem(last=False)
-            self.bytes -= dropped.nbytes
-        return out
+        if not self.trained:
+            self.kept.put(fresh)
+        return [picture for key in keys if (picture := fresh.get(key) or seen[key]) is not None]
 
     def _compute(self, missing: dict[bytes, Unit]) -> dict[bytes, Picture]:
         by_shape: dict[tuple[tuple[int, ...], ...], list[bytes]] = {}

@@ -21,7 +21,7 @@ from agent.lvlm.speech import Speech
 from agent.policy import Policy
 from agent.rehearsal import Rehearsal
 from envs.component import UserError
-from envs.types import Observation, Reply
+from envs.types import Choices, Observation, Reply
 from tests.tiny_families import build_family
 
 CHOICES = ("turn left", "turn right", "go forward")
@@ -60,7 +60,7 @@ ERRORS: dict[str, Callable[[], BaseException]] = {
 }
 
 
-def act(policy: Policy, choices: tuple[str, ...] | None) -> list[Reply]:
+def act(policy: Policy, choices: Choices) -> list[Reply]:
     return policy.act(ASKED, [choices] * len(ASKED), [np.random.default_rng(i) for i in range(len(ASKED))])
 
 

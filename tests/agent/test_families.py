@@ -1,5 +1,6 @@
 """Every checkpoint family against its own plain forward: one row, no padding, its own processor, nothing kept."""
 
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from agent.lvlm.tower import LlamaTower
 from agent.policy import Policy
 from envs.component import UserError
 from envs.types import Observation
+from tests.plain import closed_log_probs
 from tests.tiny import build_tiny
 from tests.tiny_families import FAMILIES, TEXT_FAMILIES, build_family
 
@@ -101,13 +103,7 @@ def plain_open(policy: Policy, observation: Observation, tokens: np.ndarray) -> 
 def plain_closed(policy: Policy, observation: Observation, choices: tuple[str, ...]) -> np.ndarray:
     """Log-probs of the answers, each decision renormalised over what the set allows there."""
     answers = [policy.prompter.answer(text) for text in choices]
-    out = np.zeros(len(choices))
-    for i, answer in enumerate(answers):
-        logits = plain_logits(policy, observation, answer)
-        for t, token in enumerate(answer):
-            allowed = sorted({int(a[t]) for a in answers if len(a) > t and np.array_equal(a[:t], answer[:t])})
-            out[i] += float(torch.log_softmax(logits[t, allowed], 0)[allowed.index(int(token))])
-    return out
+    return closed_log_probs(answers, partial(plain_logits, policy, observation))
 
 
 def test_the_quick_way_is_taken_where_it_is_right(policy: Policy, family: str) -> None:

@@ -1,5 +1,6 @@
 """The policy on a tiny random checkpoint, against the checkpoint's own plain forward as the oracle."""
 
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from agent.lvlm.tower import LlamaTower
 from agent.policy import Policy
 from envs.component import UserError
 from envs.types import Observation
+from tests.plain import closed_log_probs
 from tests.tiny import build_tiny
 
 TREE = ("go", "go forward", "turn", "turn left", "turn right", "x y z", "x q z")
@@ -62,12 +64,7 @@ def plain_logits(policy: Policy, observation: Observation, tokens: np.ndarray) -
 def test_closed_probabilities_are_the_plain_forwards_renormalised(policy: Policy, choices: tuple[str, ...]) -> None:
     observation = observe(0)
     answers = [policy.prompter.answer(text) for text in choices]
-    expected = np.zeros(len(choices))
-    for i, answer in enumerate(answers):
-        logits = plain_logits(policy, observation, answer)
-        for t, token in enumerate(answer):
-            allowed = sorted({int(a[t]) for a in answers if len(a) > t and np.array_equal(a[:t], answer[:t])})
-            expected[i] += float(torch.log_softmax(logits[t, allowed], 0)[allowed.index(int(token))])
+    expected = closed_log_probs(answers, partial(plain_logits, policy, observation))
     assert np.isclose(np.exp(expected).sum(), 1.0)
     table = policy.table(observation, choices)
     assert np.allclose([table[c] for c in choices], np.exp(expected), atol=1e-5)
@@ -215,9 +212,9 @@ def test_a_picture_seen_twice_is_computed_once(tiny_folder: Path) -> None:
     policy.score([policy.ask(observe(0), CHAIN), policy.ask(observe(1), CHAIN)])
     policy.score([policy.ask(observe(0), CHAIN)])
     assert (policy.vision.misses, policy.vision.hits) == (2, 1)
-    policy.vision.limit_bytes = 0
+    policy.vision.kept.limit_bytes = 0
     policy.score([policy.ask(observe(2), CHAIN)])
-    assert policy.vision.bytes == 0
+    assert policy.vision.kept.bytes == 0
 
 
 @pytest.mark.parametrize(

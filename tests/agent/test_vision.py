@@ -36,7 +36,7 @@ def test_a_trained_tower_is_never_remembered_and_takes_gradients(policy: Policy)
     with torch.no_grad():
         weight += 0.5
     assert policy.table(observe(0), CHOICES) != before
-    assert policy.vision.bytes == 0
+    assert policy.vision.kept.bytes == 0
     assert policy.vision.hit_rate == 0
 
 
@@ -51,11 +51,11 @@ def test_a_frozen_tower_takes_no_gradients(policy: Policy) -> None:
 
 def test_the_bound_in_bytes_holds_and_the_least_used_goes(policy: Policy) -> None:
     policy.vision.pictures([observe(0).images])
-    one = policy.vision.bytes
-    policy.vision.limit_bytes = 2 * one
+    one = policy.vision.kept.bytes
+    policy.vision.kept.limit_bytes = 2 * one
     for seed in (1, 0, 2):  # 1 is now the longest unused
         policy.vision.pictures([observe(seed).images])
-    assert policy.vision.bytes == 2 * one
+    assert policy.vision.kept.bytes == 2 * one
     misses = policy.vision.misses
     policy.vision.pictures([observe(0).images, observe(2).images])
     assert policy.vision.misses == misses

@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 
 from envs.multimodal import World, WorldSettings, make_world
-from envs.types import Episode, Observation, Reply, Ticket
+from envs.types import Choices, Episode, Observation, Reply, Ticket
 
 
 def reply(text: str) -> Reply:
@@ -26,7 +26,7 @@ class Scripted:
     def act(
         self,
         observations: Sequence[Observation],
-        choices: Sequence[tuple[str, ...] | None],
+        choices: Sequence[Choices],
         rngs: Sequence[np.random.Generator],
     ) -> list[Reply]:
         self.widths.append(len(observations))
@@ -44,7 +44,7 @@ class Random(Scripted):
     def act(
         self,
         observations: Sequence[Observation],
-        choices: Sequence[tuple[str, ...] | None],
+        choices: Sequence[Choices],
         rngs: Sequence[np.random.Generator],
     ) -> list[Reply]:
         self.widths.append(len(observations))

@@ -21,7 +21,7 @@ from fake_actors import Random, Scripted, copycat, corridor, same, tickets
 from envs.collect import WorldPool, collect
 from envs.component import UserError
 from envs.multimodal import WorldSettings
-from envs.types import Episode, Observation, Reply, StopReason, Ticket
+from envs.types import Choices, Episode, Observation, Reply, StopReason, Ticket
 from envs.workers import Workers
 
 WORLDS = {
@@ -106,7 +106,7 @@ def test_worlds_step_while_the_other_half_is_thought_for(tmp_path: Path) -> None
         def act(
             self,
             observations: Sequence[Observation],
-            choices: Sequence[tuple[str, ...] | None],
+            choices: Sequence[Choices],
             rngs: Sequence[np.random.Generator],
         ) -> list[Reply]:
             if told:
