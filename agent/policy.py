@@ -17,11 +17,13 @@ from agent.lvlm.adapters import CANDIDATE, CHAMPION, Adapters, LoraSettings
 from agent.lvlm.asking import Asking
 from agent.lvlm.budget import Budget, find_tokens
 from agent.lvlm.checkpoint import ModelSettings, load_checkpoint
+from agent.lvlm.deciding import Decider
 from agent.lvlm.device import choose_threads, memory_bytes
 from agent.lvlm.engine import Engine
+from agent.lvlm.kept import Tally
 from agent.lvlm.prompts import Prompter
 from agent.lvlm.rows import Prompt, Row
-from agent.lvlm.speech import Speaker, Speech, draw
+from agent.lvlm.speech import Speaker, Speech
 from agent.lvlm.vision import Vision
 from envs.types import Choices, Observation, Reply
 
@@ -62,6 +64,7 @@ class Policy:
         self.engine = Engine(self.checkpoint, self.prompter.pad, first_layer, model.state_cache_mb * 2**20)
         self.speaker = Speaker(self.engine, self.prompter, self.banned, speech)
         self.budget = Budget(model.token_budget or self._find_tokens())
+        self.decider = Decider(self.engine, self.asking, self.budget)
 
     # -- who speaks ---------------------------------------------------------------------------------------------------
 
@@ -72,13 +75,11 @@ class Policy:
 
     def fork(self) -> None:
         """Start a candidate from the champion; the candidate speaks."""
-        self.adapters.copy(CHAMPION, CANDIDATE)
-        self.adapters.use(CANDIDATE)
+        self._move(CHAMPION, CANDIDATE, CANDIDATE)
 
     def adopt(self) -> None:
         """The candidate becomes the champion, which speaks."""
-        self.adapters.copy(CANDIDATE, CHAMPION)
-        self.adapters.use(CHAMPION)
+        self._move(CANDIDATE, CHAMPION, CHAMPION)
 
     def interpolate(self, alpha: float) -> None:
         """Move the candidate to the share `alpha` of the way from the champion: 0 is the champion, 1 changes nothing.
@@ -93,8 +94,13 @@ class Policy:
 
     def discard(self) -> None:
         """Forget the candidate; the champion speaks."""
-        self.adapters.copy(CHAMPION, CANDIDATE)
-        self.adapters.use(CHAMPION)
+        self._move(CHAMPION, CANDIDATE, CHAMPION)
+
+    def _move(self, source: str, target: str, speaks: str) -> None:
+        """Nothing decided before is kept: which rows share a forward, and so the last bits, would depend on it."""
+        self.adapters.copy(source, target)
+        self.adapters.use(speaks)
+        self.decider.forget()
 
     def using(self, adapter: str) -> AbstractContextManager[None]:
         """For the length of a block, `champion`, `candidate` or `base` speaks."""
@@ -136,43 +142,33 @@ class Policy:
     def act(
         self, observations: Sequence[Observation], choices: Sequence[Choices], rngs: Sequence[np.random.Generator]
     ) -> list[Reply]:
-        """Sample one answer for each observation, at temperature 1, each from its own generator."""
-        replies: dict[int, Reply] = {}
-
-        def answer(some: list[int]) -> list[Reply]:
-            return self._act([rows[i] for i in some], [choices[i] for i in some], [rngs[i] for i in some])
-
+        """Sample one answer for each observation, each from its own generator; closed ones at temperature 1."""
+        closed = {i: texts for i, texts in enumerate(choices) if texts is not None}
+        free = [i for i, texts in enumerate(choices) if texts is None]
         with self.adapters.merged():
             rows = self.asking.rows(observations, choices)
-            for some, said in self.budget.each([len(row) for row in rows], answer, retry=True):
-                replies.update(zip(some, said, strict=True))
+            decided = self.decider.decide([(rows[i], texts, rngs[i]) for i, texts in closed.items()], self.version)
+            said = self._say([(rows[i], rngs[i]) for i in free])
+        replies = dict(zip([*closed, *free], [*decided, *said], strict=True))
         return [replies[i] for i in range(len(rows))]
 
-    def _act(self, rows: list[Row], choices: list[Choices], rngs: list[np.random.Generator]) -> list[Reply]:
+    def _say(self, asked: Sequence[tuple[Row, np.random.Generator]]) -> list[Reply]:
+        """Open answers."""
         replies: dict[int, Reply] = {}
-        closed = [i for i, c in enumerate(choices) if c is not None]
-        if closed:
-            logits = self.engine.logits([rows[i] for i in closed], self.budget.tokens)
-            for tree, members in self.asking.by_tree([choices[i] for i in closed]):
-                table, branches = tree.log_probs(torch.stack([logits[m] for m in members]))
-                parts = [b.cpu().numpy() for b in branches]
-                for n, (member, log_probs) in enumerate(zip(members, table.cpu().numpy(), strict=True)):
-                    i = closed[member]
-                    pick = draw(log_probs, rngs[i])
-                    paid = tree.token_log_probs(pick, [p[n] for p in parts])
-                    replies[i] = Reply(tree.texts[pick], tree.answers[pick], paid, "closed")
-        free = [i for i, c in enumerate(choices) if c is None]
-        if free:
-            states = [rngs[i].bit_generator.state for i in free]
+
+        def answer(some: list[int]) -> list[tuple[np.ndarray, np.ndarray]]:
+            states = [asked[i][1].bit_generator.state for i in some]
             try:
-                said = self.speaker.say([rows[i] for i in free], [rngs[i] for i in free])
+                return self.speaker.say([asked[i][0] for i in some], [asked[i][1] for i in some])
             except Exception:  # memory may run out halfway: said again, it is said with the same luck
-                for i, state in zip(free, states, strict=True):
-                    rngs[i].bit_generator.state = state
+                for i, state in zip(some, states, strict=True):
+                    asked[i][1].bit_generator.state = state
                 raise
-            for i, (tokens, log_probs) in zip(free, said, strict=True):
+
+        for some, said in self.budget.each([len(row) for row, _ in asked], answer, retry=True):
+            for i, (tokens, log_probs) in zip(some, said, strict=True):
                 replies[i] = Reply(self.speaker.text(tokens), tokens, log_probs, "open")
-        return [replies[i] for i in range(len(rows))]
+        return [replies[i] for i in range(len(asked))]
 
     def table(self, observation: Observation, choices: tuple[str, ...]) -> dict[str, float]:
         """Probability of each allowed answer."""
@@ -180,6 +176,12 @@ class Policy:
             log_probs = self.score([self.ask(observation, choices)]).table
         assert log_probs is not None
         return dict(zip(choices, log_probs[0].exp().tolist(), strict=True))
+
+    def reuse(self) -> dict[str, float]:
+        """Share of what was asked since the last call that needed no forward, 0..1: `pictures`, closed `decisions`."""
+        rates = {"pictures": self.vision.tally.rate, "decisions": self.decider.tally.rate}
+        self.vision.tally, self.decider.tally = Tally(), Tally()
+        return rates
 
     # -- scoring ------------------------------------------------------------------------------------------------------
 

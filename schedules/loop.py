@@ -192,7 +192,7 @@ class Loop:
         with self.phase("checkpoint"):
             record = tracking_record(
                 self.matrix, time.time_ns() // 1_000_000, told if report else None, self.curve,
-                champion if report and report.accepted else "",
+                champion if report and report.accepted else "", reuse=self.policy.reuse(),
             )  # fmt: skip
             with self.database.transaction():
                 self.memory.settle(self.rng(cycle, "settle"))

@@ -96,6 +96,7 @@ def tracking_record(
     curve: Sequence[Mapping[str, float]] = (),
     adapter: str = "",
     artifacts: Sequence[str] = (),
+    reuse: Mapping[str, float] | None = None,
 ) -> dict[str, Any]:
     """What `Tracker.record` needs of one cycle, JSON-able, so that it can wait in an outbox.
 
@@ -106,6 +107,7 @@ def tracking_record(
         curve: metrics of each optimizer step, in order.
         adapter: folder of the new champion's adapter, relative to the run's folder; "" if there is none.
         artifacts: files to keep with the cycle, relative to the run's folder.
+        reuse: share of what was asked of the model that needed no forward, 0..1, by what it was.
     """
     live = [cell for cell in matrix.rows[-1] if cell is not None]
     return plain(
@@ -126,6 +128,7 @@ def tracking_record(
             "curve": curve,
             "adapter": adapter,
             "artifacts": artifacts,
+            "reuse": reuse or {},
         }
     )
 

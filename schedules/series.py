@@ -21,12 +21,14 @@ def timeline_series(cycle: Mapping[str, Any]) -> dict[str, float | None]:
     return series | {"overall/decisions": report["decisions"]}
 
 
-def child_series(report: Mapping[str, Any]) -> dict[str, float | None]:
-    """The detail of one cycle: both exams and what the update says of itself."""
+def child_series(cycle: Mapping[str, Any]) -> dict[str, float | None]:
+    """The detail of one cycle: both exams, what the update says of itself, and what needed no forward."""
+    report = cycle["report"]
     update = report["update"]
     series = {f"{side}/{task}": score for side in ("before", "after") for task, score in report[side].items()}
     series |= {f"update/{name}": value for name, value in update.items() if isinstance(value, int | float)}
-    return series | {f"update/{name}": value for name, value in update["metrics"].items()}
+    series |= {f"update/{name}": value for name, value in update["metrics"].items()}
+    return series | {f"reuse/{name}": value for name, value in cycle["reuse"].items()}
 
 
 def timeline_note(stream: str, cycle: Mapping[str, Any]) -> str:

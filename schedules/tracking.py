@@ -122,7 +122,7 @@ class Tracker:
     def _record_child(self, ids: TrackingIds, cycle: Mapping[str, Any]) -> None:
         run = self._child(ids, cycle)
         curve = [(step, {f"step/{k}": v for k, v in metrics.items()}) for step, metrics in enumerate(cycle["curve"], 1)]
-        self._log(run.info.run_id, [(0, child_series(cycle["report"])), *curve], cycle["time_ms"])
+        self._log(run.info.run_id, [(0, child_series(cycle)), *curve], cycle["time_ms"])
         for name in cycle["artifacts"]:
             self.client.log_artifact(run.info.run_id, str(self.folder / name))
         if cycle["adapter"]:

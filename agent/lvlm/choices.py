@@ -64,7 +64,7 @@ class ChoiceTree:
         columns = [sum(branches[d][:, b] for _, d, b in path) for path in self.paths]
         return torch.stack([torch.as_tensor(c) for c in columns], dim=1), branches
 
-    def token_log_probs(self, answer: int, branches: list[np.ndarray]) -> np.ndarray:
+    def token_log_probs(self, answer: int, branches: Sequence[np.ndarray]) -> np.ndarray:
         """Per-token log-probs, float32 `[T]`, of one answer from one row's decisions; forced tokens have 0."""
         row = np.zeros(len(self.answers[answer]), dtype=np.float32)
         for position, decision, branch in self.paths[answer]:

@@ -2,6 +2,7 @@
 
 from collections import OrderedDict
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
 
@@ -13,6 +14,19 @@ class Sized(Protocol):
 
 
 T = TypeVar("T", bound=Sized)
+
+
+@dataclass(slots=True)
+class Tally:
+    """How often a result was there already."""
+
+    hits: int = 0
+    misses: int = 0
+
+    @property
+    def rate(self) -> float:
+        """Share of results that were not computed again, 0..1."""
+        return self.hits / max(self.hits + self.misses, 1)
 
 
 class Kept(Generic[T]):

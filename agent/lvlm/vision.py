@@ -9,7 +9,7 @@ from torch import Tensor
 
 from agent.lvlm.checkpoint import Checkpoint
 from agent.lvlm.families import looks_across, takes
-from agent.lvlm.kept import Kept
+from agent.lvlm.kept import Kept, Tally
 from agent.lvlm.prompts import Prompter, encode
 from agent.lvlm.rows import Picture
 from memory.images import content_key
@@ -71,25 +71,20 @@ class Vision:
 
     Attributes:
         trained: whether adapters change what the tower or the projector says: then nothing is kept, and gradients flow.
+        tally: of pictures.
     """
 
     def __init__(self, checkpoint: Checkpoint, prompter: Prompter, limit_bytes: int) -> None:
         self.body = checkpoint.model.base_model
         self.trained = False
         self.together = False
-        self.hits = 0
-        self.misses = 0
+        self.tally = Tally()
         self.kept: Kept[Picture] = Kept(limit_bytes)
         self._look = self._across if looks_across(checkpoint.model) else self._among
         if checkpoint.sees:
             source = self.body.vision_model.forward if self._look == self._across else self.body.get_image_features
             self.pixels = Pixels(prompter, takes(source))
             self.together = "batch_num_images" in takes(source)
-
-    @property
-    def hit_rate(self) -> float:
-        """Share of pictures that were not computed again."""
-        return self.hits / max(self.hits + self.misses, 1)
 
     def pictures(self, prompts: Sequence[Unit]) -> list[tuple[Picture, ...]]:
         """What the tower says of the pictures of each prompt, in order: one for each, or one for all of them."""
@@ -104,8 +99,8 @@ class Vision:
         keys = [b"".join(map(content_key, unit)) for unit in units]
         seen = {key: self.kept.get(key) for key in keys}
         missing = {key: unit for key, unit in zip(keys, units, strict=True) if seen[key] is None}
-        self.hits += len(keys) - len(missing)
-        self.misses += len(missing)
+        self.tally.hits += len(keys) - len(missing)
+        self.tally.misses += len(missing)
         fresh = self._compute(missing)
         if not self.trained:
             self.kept.put(fresh)

@@ -61,6 +61,7 @@ ERRORS: dict[str, Callable[[], BaseException]] = {
 
 
 def act(policy: Policy, choices: Choices) -> list[Reply]:
+    policy.decider.forget()  # so that it is thought about again
     return policy.act(ASKED, [choices] * len(ASKED), [np.random.default_rng(i) for i in range(len(ASKED))])
 
 

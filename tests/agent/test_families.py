@@ -188,11 +188,11 @@ def test_pictures_are_looked_at_once(policy: Policy, family: str) -> None:
         return
     asked = Observation("<image>look", (picture(77),))
     policy.table(asked, CHAIN)
-    hits, misses = policy.vision.hits, policy.vision.misses
+    before = policy.vision.tally.hits, policy.vision.tally.misses
     said = policy.table(asked, CHAIN)
-    assert (policy.vision.hits, policy.vision.misses) == (hits + 1, misses)
+    assert (policy.vision.tally.hits, policy.vision.tally.misses) == (before[0] + 1, before[1])
     assert policy.table(Observation("<image>look", (picture(78),)), CHAIN) != said
-    assert 0 < policy.vision.hit_rate < 1
+    assert 0 < policy.vision.tally.rate < 1
 
 
 def test_only_language_layers_are_adapted(policy: Policy) -> None:

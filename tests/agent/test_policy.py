@@ -211,7 +211,7 @@ def test_a_picture_seen_twice_is_computed_once(tiny_folder: Path) -> None:
     policy = Policy(ModelSettings(path=str(tiny_folder), threads=1), LoraSettings(rank=4))
     policy.score([policy.ask(observe(0), CHAIN), policy.ask(observe(1), CHAIN)])
     policy.score([policy.ask(observe(0), CHAIN)])
-    assert (policy.vision.misses, policy.vision.hits) == (2, 1)
+    assert (policy.vision.tally.misses, policy.vision.tally.hits) == (2, 1)
     policy.vision.kept.limit_bytes = 0
     policy.score([policy.ask(observe(2), CHAIN)])
     assert policy.vision.kept.bytes == 0

@@ -37,7 +37,7 @@ def test_a_trained_tower_is_never_remembered_and_takes_gradients(policy: Policy)
         weight += 0.5
     assert policy.table(observe(0), CHOICES) != before
     assert policy.vision.kept.bytes == 0
-    assert policy.vision.hit_rate == 0
+    assert policy.vision.tally.rate == 0
 
 
 def test_a_frozen_tower_takes_no_gradients(policy: Policy) -> None:
@@ -56,11 +56,11 @@ def test_the_bound_in_bytes_holds_and_the_least_used_goes(policy: Policy) -> Non
     for seed in (1, 0, 2):  # 1 is now the longest unused
         policy.vision.pictures([observe(seed).images])
     assert policy.vision.kept.bytes == 2 * one
-    misses = policy.vision.misses
+    misses = policy.vision.tally.misses
     policy.vision.pictures([observe(0).images, observe(2).images])
-    assert policy.vision.misses == misses
+    assert policy.vision.tally.misses == misses
     policy.vision.pictures([observe(1).images])
-    assert policy.vision.misses == misses + 1
+    assert policy.vision.tally.misses == misses + 1
 
 
 def test_the_shortcut_gives_the_processors_pixels(policy: Policy) -> None:

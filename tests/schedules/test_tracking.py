@@ -85,7 +85,11 @@ def records() -> list[dict[str, Any]]:
         )
         adapter = f"adapters/cycle-{cycle:03d}" if accepted else ""
         curve = [{"loss": 1.0, "kl": 0.0}, {"loss": 0.5, "kl": 0.1}]
-        made.append(tracking_record(matrix, NOON + cycle, cycle_json(report), curve, adapter, ["episode.txt"]))
+        made.append(
+            tracking_record(
+                matrix, NOON + cycle, cycle_json(report), curve, adapter, ["episode.txt"], {"pictures": 0.5}
+            )
+        )
     return json.loads(json.dumps(made))
 
 
@@ -144,6 +148,7 @@ def test_children_hold_the_detail(recorded: Tracker) -> None:
     assert first.info.status == "FINISHED"
     assert first.info.end_time - first.info.start_time == 3000
     assert first.data.metrics["update/entropy"] == 0.5
+    assert first.data.metrics["reuse/pictures"] == 0.5
     assert first.data.metrics["before/goto"] == 0.9
     steps = recorded.client.get_metric_history(first.info.run_id, "step/loss")
     assert [(p.step, p.value) for p in steps] == [(1, 1.0), (2, 0.5)]
