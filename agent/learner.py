@@ -1,6 +1,8 @@
 """What all updates share: settings of the rounds, and one optimizer step within the token budget."""
 
+import itertools
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Protocol
 
 import numpy as np
@@ -116,17 +118,34 @@ class Learner:
         """Leave the gradients of one step in the weights. Where memory runs out, it is done again from the start."""
         self.optimizer.zero_grad(set_to_none=True)
         totals: Metrics = {}
-        for piece in pieces(items, self.policy.samples_per_forward):
+        parameters, crew = self.policy.parameters(), self.policy.engine.crew
+        losses = self._losses(items, loss, remembered, totals)
+        while wave := list(itertools.islice(losses, crew.size)):
+            derive = partial(torch.autograd.grad, inputs=parameters, allow_unused=True)
+            for gradients in crew.map(derive, wave):
+                for parameter, gradient in zip(parameters, gradients, strict=True):
+                    if gradient is not None:
+                        parameter.grad = gradient if parameter.grad is None else parameter.grad + gradient
+        return totals
+
+    def _losses(
+        self, items: Sequence[int], loss: Loss, remembered: Sequence[int], totals: Metrics
+    ) -> Iterator[torch.Tensor]:
+        """The loss of one step in parts that fit one forward each; their sum is the whole. Adds to `totals`."""
+        for piece in self._pieces(items):
             value, metrics = loss(piece)
             share = len(piece) / len(items)
-            (value * share).backward()
             for name, number in {"loss": value, **metrics}.items():
                 totals[name] = totals.get(name, 0.0) + share * float(number.detach())
-        for piece in pieces(remembered, self.policy.samples_per_forward):
+            yield value * share
+        for piece in self._pieces(remembered):
             kl = self.rehearsal.loss(self.policy, piece) * (len(piece) / len(remembered))
-            (self.settings.rehearsal_weight * kl).backward()
             totals["rehearsal_kl"] = totals.get("rehearsal_kl", 0.0) + float(kl.detach())
-        return totals
+            yield self.settings.rehearsal_weight * kl
+
+    def _pieces(self, items: Sequence[int]) -> Iterator[Sequence[int]]:
+        """Pieces for a forward each, and one for each thread at least."""
+        return pieces(items, min(self.policy.samples_per_forward, -(-len(items) // self.policy.engine.crew.size) or 1))
 
     def report(self, last: Sequence[Sample]) -> UpdateReport:
         """Close the books. `last` are samples of the trained task on which KL from the champion is measured."""

@@ -61,7 +61,9 @@ class Policy:
         of_tower = f"{self.checkpoint.tower}."
         self.vision.trained = not all(name.startswith(of_tower) for name in self.adapters.modules)
         first_layer = 0 if self.vision.trained else self.adapters.first_layer
-        self.engine = Engine(self.checkpoint, self.prompter.pad, first_layer, model.state_cache_mb * 2**20)
+        keep_bytes = model.state_cache_mb * 2**20
+        self.engine = Engine(self.checkpoint, self.prompter.pad, first_layer, keep_bytes, self.threads)
+        self.vision.crew = self.engine.crew
         self.speaker = Speaker(self.engine, self.prompter, self.banned, speech)
         self.budget = Budget(model.token_budget or self._find_tokens())
         self.decider = Decider(self.engine, self.asking, self.budget)

@@ -14,7 +14,7 @@ from agent.lvlm.checkpoint import ModelSettings
 from agent.lvlm.device import usable_cores
 from agent.policy import Policy
 from benchmarks.turns import told
-from envs.collect import WorldPool, collect
+from envs.collect import Actor, WorldPool, collect
 from envs.multimodal import WorldSettings
 from envs.stage import Answer, Order, Stage
 from envs.types import Choices, Observation, Reply, Ticket
@@ -93,15 +93,15 @@ def collecting(trained: Callable[[Policy], Policy], rounds: int) -> dict[str, fl
     CPU-seconds are measured on one thread in one process, where nothing waits for anything.
     """
     before = torch.get_num_threads()
-    policy = trained(Policy(ModelSettings(threads=1), LoraSettings()))
     cores = usable_cores()
+    one, all_ = (trained(Policy(ModelSettings(threads=threads), LoraSettings())) for threads in (1, cores))
     figures: dict[str, float] = {}
     for number, (key, about) in enumerate(WORLDS.items()):
         settings = {"w": WorldSettings.model_validate(about)}
         here, there = WorldPool(settings), WorldPool(settings, cores)
         meter = here.stage = MeteredStage(here.stage)
         firsts = [number * 10**6 + r * 2 * EPISODES for r in range(rounds + 1)]
-        costs = [_round(policy, here, meter, there, cores, first) for first in firsts][1:]
+        costs = [_round(one, all_, here, meter, there, first) for first in firsts][1:]
         for pool in (here, there):
             pool.close()
         figures |= _tell(key, costs, cores)
@@ -126,18 +126,18 @@ def _tell(key: str, costs: Sequence[Costs], cores: int) -> dict[str, float]:
     }
 
 
-def _round(policy: Policy, here: WorldPool, meter: MeteredStage, there: WorldPool, cores: int, first: int) -> Costs:
+def _round(one: Policy, all_: Policy, here: WorldPool, meter: MeteredStage, there: WorldPool, first: int) -> Costs:
     """Both sides once, on rooms that neither has met."""
-    actor = Metered(policy)
+    actor = Metered(one)
     meter.cpu = 0.0
     walls, decisions = {}, {}
-    sides = [(here, 1, first), (there, cores, first + EPISODES)]
+    sides: list[tuple[Actor, WorldPool, int]] = [(actor, here, first), (all_, there, first + EPISODES)]
     with contextlib.redirect_stdout(io.StringIO()):  # MiniGrid tells of every room it draws again
-        for pool, threads, seed in sides if first // EPISODES % 4 else sides[::-1]:
+        for player, pool, seed in sides if first // EPISODES % 4 else sides[::-1]:
             tickets = [Ticket(f"{seed + i}", "w", seed + i, "g", 0, 0) for i in range(EPISODES)]
-            torch.set_num_threads(threads)
+            torch.set_num_threads(one.threads if pool is here else all_.threads)
             began = time.perf_counter()
-            episodes = collect(actor if pool is here else policy, tickets, pool, WIDTH)
+            episodes = collect(player, tickets, pool, WIDTH)
             walls[pool] = time.perf_counter() - began
             decisions[pool] = sum(len(episode.steps) for episode in episodes)
     alone, beside = decisions[here], decisions[there]

@@ -19,6 +19,7 @@ from transformers import AutoModelForImageTextToText, AutoProcessor
 from agent.batch import Sample
 from agent.lvlm.adapters import CANDIDATE, CHAMPION, LoraSettings
 from agent.lvlm.checkpoint import ModelSettings, pilot_folder
+from agent.lvlm.crew import Crew
 from agent.policy import Policy
 from benchmarks.collecting import collecting
 from benchmarks.runs import arguments, finish, machine
@@ -188,11 +189,14 @@ def caching(policy: Policy, rounds: int, count: int = 64) -> dict[str, float]:
     rngs = [np.random.default_rng(i) for i in range(count)]
 
     def act(seen: list[Observation]) -> None:
+        policy.decider.forget()  # features are what is kept here, not answers
         policy.act(seen, [ACTIONS] * count, rngs)
 
     def flops(seen: list[Observation]) -> int:
+        crew, policy.engine.crew = policy.engine.crew, Crew(1)  # torch counts in the thread that asks alone
         with FlopCounterMode(display=False) as counter:
             act(seen)
+        policy.engine.crew = crew
         return counter.get_total_flops()
 
     for some in known:

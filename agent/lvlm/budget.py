@@ -13,7 +13,7 @@ from envs.component import UserError
 LOG = logging.getLogger(__name__)
 Result = TypeVar("Result")
 
-MOST = {"cpu": 16384, "cuda": 65536, "mps": 16384}
+MOST = {"cpu": 8192, "cuda": 65536, "mps": 16384}
 """Beyond so many tokens a forward gains no speed, and only takes memory."""
 LEAST = 512
 SHARE = 0.25

@@ -7,11 +7,13 @@ result does not depend on its neighbours.
 """
 
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 import torch
 
 from agent.lvlm.checkpoint import Checkpoint
+from agent.lvlm.crew import Crew
 from agent.lvlm.families import find_finish, is_plain, masks_hold
 from agent.lvlm.kept import Kept
 from agent.lvlm.rows import Picture, Prompt, Row, branches
@@ -28,9 +30,13 @@ class Engine:
 
     Attributes:
         tower: the quick way, or None where only the family's own forward is right.
+        crew: who shares a forward's rows. More than one only on a CPU and the quick way, which changes nothing but its
+            results; what a family's own forward may leave in the model is not known.
     """
 
-    def __init__(self, checkpoint: Checkpoint, pad: int, first_adapted_layer: int, keep_bytes: int) -> None:
+    def __init__(
+        self, checkpoint: Checkpoint, pad: int, first_adapted_layer: int, keep_bytes: int, threads: int = 1
+    ) -> None:
         self.model = checkpoint.model
         self.kept: Kept[torch.Tensor] = Kept(keep_bytes)
         self.embed = self.model.get_input_embeddings()
@@ -45,6 +51,7 @@ class Engine:
         quick = LlamaTower(checkpoint.text_tower, first_adapted_layer)
         if is_plain(self.model) and any(self._same(quick, checkpoint.sees, stacked) for stacked in (False, True)):
             self.tower = quick
+        self.crew = Crew(threads if self.tower and self.device.type == "cpu" else 1)
 
     @property
     def device(self) -> torch.device:
@@ -63,27 +70,44 @@ class Engine:
     def logits(self, rows: Sequence[Row], most_tokens: int) -> list[torch.Tensor]:
         """Logits `[1 + N, vocabulary]` of each row: after its prompt, and after each appended token.
 
-        All rows run in one forward; or in several of `most_tokens` or less, padding included, where a family looks at
-        words alone and at pictures in two ways, or wants a prompt again for each branch behind it.
+        All rows run in one forward, shared by the crew; or in several of `most_tokens` or less, padding included, where
+        a family looks at words alone and at pictures in two ways, or wants a prompt again for each branch behind it.
         """
-        wanted = self._quick_states(self.tower, rows) if self.tower else self.whole.states(rows, most_tokens)
-        return list(self.finish(self.head(torch.cat(wanted))).split([len(w) for w in wanted]))
+        if self.tower is None:
+            return self._finished(self.whole.states(rows, most_tokens))
+        quick = partial(self._quick, self.tower)
+        shares = self.crew.shares(list(zip(rows, self._lower(self.tower, rows), strict=True)))
+        return [logits for share in self.crew.map(quick, shares) for logits in share]
 
-    def _quick_states(self, tower: LlamaTower, rows: Sequence[Row]) -> list[torch.Tensor]:
+    def _finished(self, states: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+        """Logits of each row's states."""
+        return list(self.finish(self.head(torch.cat(list(states)))).split([len(of_row) for of_row in states]))
+
+    def _quick(self, tower: LlamaTower, share: Sequence[tuple[Row, torch.Tensor | None]]) -> list[torch.Tensor]:
+        """Logits of rows and what the lower layers made of them; None where every layer is adapted."""
+        rows = [row for row, _ in share]
+        lower = [states for _, states in share if states is not None]
+        inputs = self._inputs(rows, embedded=not lower)
+        hidden = torch.nn.utils.rnn.pad_sequence(lower, batch_first=True) if lower else inputs.embeds
+        return self._finished(self._cut(rows, tower.upper(inputs, hidden)))
+
+    def _lower(self, tower: LlamaTower, rows: Sequence[Row]) -> list[torch.Tensor | None]:
+        """What the layers below every adapter make of each row, `[length, hidden]`: kept, or computed now."""
         if not tower.split:
-            inputs = self._inputs(rows, embedded=True)
-            return self._cut(rows, tower.upper(inputs, inputs.embeds))
+            return [None] * len(rows)
         keys = [row.key for row in rows]
         kept = [self.kept.get(key) for key in keys]
         missing = [i for i, states in enumerate(kept) if states is None]
-        if missing:
-            some = [rows[i] for i in missing]
-            lower = tower.lower(self._inputs(some, embedded=True))
-            for i, states in zip(missing, lower, strict=True):
-                kept[i] = states[: len(rows[i])].clone()
-            self.kept.put({keys[i]: s for i in missing if (s := kept[i]) is not None})
-        hidden = torch.nn.utils.rnn.pad_sequence([s for s in kept if s is not None], batch_first=True)
-        return self._cut(rows, tower.upper(self._inputs(rows, embedded=False), hidden))
+
+        def compute(some: Sequence[int]) -> list[torch.Tensor]:
+            lower = tower.lower(self._inputs([rows[i] for i in some], embedded=True))
+            return [states[: len(rows[i])].clone() for i, states in zip(some, lower, strict=True)]
+
+        for share, found in zip(shares := self.crew.shares(missing), self.crew.map(compute, shares), strict=True):
+            for i, states in zip(share, found, strict=True):
+                kept[i] = states
+        self.kept.put({keys[i]: state for i in missing if (state := kept[i]) is not None})
+        return kept
 
     @staticmethod
     def _cut(rows: Sequence[Row], states: torch.Tensor) -> list[torch.Tensor]:

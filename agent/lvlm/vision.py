@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from agent.lvlm.checkpoint import Checkpoint
+from agent.lvlm.crew import Crew
 from agent.lvlm.families import looks_across, takes
 from agent.lvlm.kept import Kept, Tally
 from agent.lvlm.prompts import Prompter, encode
@@ -72,6 +73,7 @@ class Vision:
     Attributes:
         trained: whether adapters change what the tower or the projector says: then nothing is kept, and gradients flow.
         tally: of pictures.
+        crew: who shares the pictures.
     """
 
     def __init__(self, checkpoint: Checkpoint, prompter: Prompter, limit_bytes: int) -> None:
@@ -79,6 +81,7 @@ class Vision:
         self.trained = False
         self.together = False
         self.tally = Tally()
+        self.crew = Crew(1)
         self.kept: Kept[Picture] = Kept(limit_bytes)
         self._look = self._across if looks_across(checkpoint.model) else self._among
         if checkpoint.sees:
@@ -113,18 +116,23 @@ class Vision:
         out: dict[bytes, Picture] = {}
         for keys in by_shape.values():
             for start in range(0, len(keys), AT_ONCE):
-                some = keys[start : start + AT_ONCE]
+                shares = self.crew.shares(keys[start : start + AT_ONCE])
+                shown = [(some, self.pixels([missing[key] for key in some])) for some in shares]
                 with torch.set_grad_enabled(self.trained and torch.is_grad_enabled()):
-                    pixels = self.pixels([missing[key] for key in some])
-                    seen = self._look(some, {name: self._moved(value) for name, value in pixels.items()})
-                out.update(zip(some, seen, strict=True))
+                    for some, seen in zip(shares, self.crew.map(self._seen, shown), strict=True):
+                        out.update(zip(some, seen, strict=True))
         return out
+
+    def _seen(self, shown: tuple[Sequence[bytes], dict[str, Tensor]]) -> list[Picture]:
+        """What the tower says of pictures, by key and pixels."""
+        keys, pixels = shown
+        return self._look(keys, {name: self._moved(value) for name, value in pixels.items()})
 
     def _moved(self, value: Tensor) -> Tensor:
         """On the model's device, numbers in its precision."""
         return value.to(self.body.device, self.body.dtype if value.is_floating_point() else value.dtype)
 
-    def _among(self, keys: list[bytes], pixels: dict[str, Tensor]) -> list[Picture]:
+    def _among(self, keys: Sequence[bytes], pixels: dict[str, Tensor]) -> list[Picture]:
         """Pictures that are put among the words."""
         said = self.body.get_image_features(**pixels)
         shares = self._shares(said.pooler_output, len(keys))
@@ -132,7 +140,7 @@ class Vision:
         stacked = torch.is_tensor(said.pooler_output)
         return [Picture(key, shares[i], tuple(level[i] for level in deep), stacked) for i, key in enumerate(keys)]
 
-    def _across(self, keys: list[bytes], pixels: dict[str, Tensor]) -> list[Picture]:
+    def _across(self, keys: Sequence[bytes], pixels: dict[str, Tensor]) -> list[Picture]:
         """Pictures that are looked at by cross attention: `[tiles, patches, hidden]` each."""
         states = self.body.multi_modal_projector(self.body.vision_model(**pixels).last_hidden_state)
         states = states.reshape(-1, *states.shape[-2:])

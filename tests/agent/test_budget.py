@@ -148,18 +148,18 @@ def test_a_step_is_done_again_in_smaller_pieces(tiny_folder: Path, monkeypatch: 
 def run_out(patch: pytest.MonkeyPatch, policy: Policy, where: str) -> None:
     """Memory runs out, twice, in an optimizer step."""
     left = [2]
-    real = {"forward": policy.engine.logits, "backward": torch.Tensor.backward}[where]
+    real = {"forward": policy.engine.logits, "backward": torch.autograd.grad}[where]
 
-    def broken(*given: Any) -> Any:
+    def broken(*given: Any, **named: Any) -> Any:
         if left[0] and torch.is_grad_enabled():
             left[0] -= 1
             raise ERRORS["cuda"]()
-        return real(*given)
+        return real(*given, **named)
 
     if where == "forward":
         patch.setattr(policy.engine, "logits", broken)
     else:
-        patch.setattr(torch.Tensor, "backward", broken)
+        patch.setattr(torch.autograd, "grad", broken)
 
 
 def test_one_prompt_that_does_not_fit_is_said(policy: Policy, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,7 +8,7 @@ import pytest
 from safetensors.torch import load_file, save_file
 
 from agent import inspection
-from agent.policy import Policy
+from agent.lvlm.deciding import Decider
 from schedules.cli import main
 from tests.tiny_families import build_family
 
@@ -85,14 +85,14 @@ def test_weights_that_are_no_numbers(tiny_folder: Path, tmp_path: Path, capsys: 
 def test_a_model_whose_scores_are_not_what_it_paid(
     tiny_folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real, calls = Policy._act, [0]
+    real, calls = Decider.decide, [0]
 
-    def drifting(self: Policy, rows, choices, rngs):  # type: ignore[no-untyped-def]
+    def drifting(self: Decider, asked, version):  # type: ignore[no-untyped-def]
         calls[0] += 1
-        self.checkpoint.text_tower.norm.weight.data *= 1 + 0.01 * calls[0]
-        return real(self, rows, choices, rngs)
+        self.engine.tower.tower.norm.weight.data *= 1 + 0.01 * calls[0]  # type: ignore[union-attr]
+        return real(self, asked, version)
 
-    monkeypatch.setattr(Policy, "_act", drifting)
+    monkeypatch.setattr(Decider, "decide", drifting)
     told = refusal(capsys, "--model", str(tiny_folder))
     assert "loads, but does not work here: NotFinite: acting and scoring one answer differ by" in told
 
