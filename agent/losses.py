@@ -52,6 +52,20 @@ def dpo_sigmoid(
     return -logsigmoid(beta * margin).mean(), margin
 
 
+def doubt(table: Tensor) -> Tensor:
+    """KL(uniform || policy) over closed sets, `[B]` nats: how far answers are from being even.
+
+    As a bonus for exploring it does what entropy can't: the push grows without bound as an answer dies, where the
+    gradient of the entropy dies with it.
+
+    Args:
+        table: `[B, C]` log-probs, -inf where a set has fewer answers.
+    """
+    there = table.isfinite()
+    count = there.sum(1)
+    return -table.masked_fill(~there, 0.0).sum(1) / count - count.log()
+
+
 def table_kl(reference: Tensor, now: Tensor) -> Tensor:
     """Exact KL(reference || now) over closed sets, `[B]` nats.
 

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from transformers import Idefics3ForConditionalGeneration, Idefics3Processor
 
-from agent.pilot.questions import NOWHERE, Scene
+from agent.pilot.questions import NOWHERE, UNDECIDED, Scene
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +23,7 @@ class Batch:
         rows, columns: where an answer's token is predicted; targets: that token; owner: its question's number.
         points: int64 `[3, N]`: row and column of a thing's name, and the picture token that shows the thing (the
             first token of all where nothing does).
+        undecided: bool `[B, L]`, tokens of questions that have no right answer.
     """
 
     pixels: torch.Tensor
@@ -34,6 +35,7 @@ class Batch:
     targets: torch.Tensor
     owner: torch.Tensor
     points: torch.Tensor
+    undecided: torch.Tensor
 
 
 class Batcher:
@@ -66,6 +68,7 @@ class Batcher:
         ids = np.full((len(scenes), length), self.tokenizer.pad_token_id)
         positions = np.zeros((len(scenes), length), dtype=np.int64)
         block = np.full((len(scenes), length), -1)  # 0: picture, n: question n, -1: padding
+        undecided = np.zeros((len(scenes), length), dtype=bool)
         ids[:, :head], positions[:, :head], block[:, :head] = self.picture, np.arange(head), 0
         rows: list[int] = []
         columns: list[int] = []
@@ -87,7 +90,9 @@ class Batcher:
                 columns += range(at + start - 1, end - 1)
                 targets += segment[start:].tolist()
                 owner += [number] * answer
-                about = scenes[b].questions[n].about
+                question = scenes[b].questions[n]
+                undecided[b, at:end] = question.kind in UNDECIDED
+                about = question.about
                 if about is not None:
                     name = at + int(np.isin(segment, self.stops).argmax()) - 1
                     points.append((b, name, self.first_tile + about if about != NOWHERE else 0))
@@ -100,7 +105,7 @@ class Batcher:
         mask = torch.zeros(seen.shape).masked_fill(~seen, torch.finfo(torch.float32).min)[:, None]
         pixels = torch.from_numpy(np.stack([s.image for s in scenes])).permute(0, 3, 1, 2)[:, None].float() / 127.5 - 1
         tensors = [torch.tensor(x) for x in (rows, columns, targets, owner)]
-        tensors.append(torch.tensor(points, dtype=torch.int64).reshape(-1, 3).T)
+        tensors += [torch.tensor(points, dtype=torch.int64).reshape(-1, 3).T, torch.from_numpy(undecided)]
         return Batch(pixels, torch.from_numpy(ids), torch.from_numpy(positions), mask, *tensors)
 
 
@@ -112,6 +117,8 @@ def features(model: Idefics3ForConditionalGeneration, pixels: torch.Tensor) -> t
 
 
 POINTING_LAYER = 1
+SHELTERED_LAYERS = 2
+"""So many layers from below learn nothing from questions that have no right answer."""
 
 
 class Pointer:
@@ -149,10 +156,20 @@ def _turn(x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor
 
 
 def answer_logits(model: Idefics3ForConditionalGeneration, batch: Batch) -> torch.Tensor:
-    """Logits `[answer tokens, vocabulary]` where answers are predicted."""
+    """Logits `[answer tokens, vocabulary]` where answers are predicted.
+
+    Gradients of questions that have no right answer stop above the lower layers. Those would learn to pass nothing on
+    of what the answer could depend on, and an adapter in the upper layers could not bring it back when one day the
+    answer is known.
+    """
     embeds = model.get_input_embeddings()(batch.ids)
     places = (batch.ids == model.config.image_token_id)[..., None]
     embeds = embeds.masked_scatter(places, features(model, batch.pixels))
     tower = model.model.text_model
-    hidden = tower(inputs_embeds=embeds, attention_mask=batch.mask, position_ids=batch.positions, use_cache=False)
+
+    def shelter(_: torch.nn.Module, args: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
+        return torch.where(batch.undecided[..., None], args[0].detach(), args[0]), *args[1:]
+
+    with tower.layers[SHELTERED_LAYERS].register_forward_pre_hook(shelter):
+        hidden = tower(inputs_embeds=embeds, attention_mask=batch.mask, position_ids=batch.positions, use_cache=False)
     return model.lm_head(hidden.last_hidden_state[batch.rows, batch.columns])

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from agent.pilot.measure import Skill
+from agent.pilot.words import WAYS
 
 _CARD = """---
 license: apache-2.0
@@ -20,9 +21,11 @@ It is made for the worlds bundled with holdtrue and knows nothing else. Written 
 
 **Data.** Made by the recipe: {pictures:,} pictures of random BabyAI rooms (with the expert's action for every thing as
 the one asked for), of numbers, playing cards and plain colours, with questions, captions, words to say back, and lists
-of commands whose meaning is not told. No other data.
+of commands whose meaning is not told. No other data. The actions have several names, listed in any order:
 
-**Time.** {minutes:.0f} minutes on {threads} CPU thread(s): {steps} steps of {batch} pictures.
+{ways}
+
+**Time.** {minutes:.0f} CPU minutes on {threads} thread(s): {steps} steps of {batch} pictures.
 
 **Prompt.** `<image>go to the red ball. Say: turn left, turn right, go forward.` in the chat template.
 
@@ -46,9 +49,9 @@ every word of it is right.
 
 ## What it was kept from knowing
 
-What to do in the worlds of numbers and cards, exchanged or renamed controls, other palettes. Told that something has
-changed, or given unknown commands, it hesitates: an answer drawn evenly from what is allowed has a mean probability of
-{unsure}.
+What to do in the worlds of numbers and cards, exchanged controls, controls by any other name, other palettes. Told that
+something has changed, or given unknown commands, it hesitates: an answer drawn evenly from what is allowed has a mean
+probability of {unsure}.
 """
 
 
@@ -65,6 +68,7 @@ def write_card(folder: Path, skill: Skill, facts: dict[str, Any], minutes: float
         answers=rows,
         episodes=skill.episodes,
         unsure=unsure,
+        ways="\n".join(f"- {', '.join(names)}" for names in WAYS),
     )
     (folder / "README.md").write_text(card)
     (folder / "skill.json").write_text(json.dumps({**asdict(skill), "minutes": minutes, **facts}, indent=1) + "\n")

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import numpy as np
 
 from agent.pilot.questions import Question, Rng, Room, Scene, pick, random_pose, random_room
-from agent.pilot.words import COMMANDS, DIGITS, FIELDS, NOTICE_WORDS
+from agent.pilot.words import COMMANDS, DIGITS, FIELDS, NAMELESS, NOTICE_WORDS
 from envs import copycat
 from envs.cards import RANKS, SUITS, Higher, NumberLine, draw_cards, draw_numbers
 from envs.multimodal import compose
@@ -95,7 +95,7 @@ def field_scene(rng: Rng, asked: int) -> Scene:
 def unexplained(rng: Rng, wanted: str = "", choices: tuple[str, ...] = ()) -> Question:
     """A list of commands of which nothing is known: any of them, evenly. So a new control begins with exploration."""
     if not choices:
-        pool = COMMANDS if rng.random() < 0.7 else (*FIELDS, *SUITS, *DIGITS)
+        pool = NAMELESS if rng.random() < 0.7 else (*FIELDS, *SUITS, *DIGITS)
         choices = tuple(pool[i] for i in rng.choice(len(pool), int(rng.integers(2, 6)), replace=False))
         if rng.random() < 0.25:
             choices = tuple(f"{pick(rng, ('turn', 'go', 'move', 'walk', 'step'))} {choice}" for choice in choices)

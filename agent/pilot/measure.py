@@ -13,7 +13,7 @@ from agent.lvlm.adapters import LoraSettings
 from agent.lvlm.checkpoint import ModelSettings
 from agent.pilot.batch import Batcher, answer_logits
 from agent.pilot.figures import FIGURES, unsure_scene
-from agent.pilot.questions import Rng, Scene, room_scene
+from agent.pilot.questions import UNDECIDED, Rng, Scene, room_scene
 from agent.policy import Policy
 from envs.collect import WorldPool, collect
 from envs.multimodal import WorldSettings
@@ -23,8 +23,6 @@ HELD_OUT = 1_000_003
 """Seed of held-out scenes; training seeds its generators by (seed, step) pairs."""
 EXAM_SEEDS = 5_000_000
 FEW = 8
-UNCERTAIN = ("unsure", "unexplained")
-"""Kinds whose right answer is to be undecided: their mean entropy is told, not their score."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,8 +78,8 @@ def answer(
         for question, misses, log_prob in zip(questions, wrong.tolist(), total.tolist(), strict=True):
             right[question.kind][question.answer].append(misses == 0)
             sure[question.kind].append(float(np.exp(log_prob)))
-    answers = {kind: _score(by_answer) for kind, by_answer in sorted(right.items()) if kind not in UNCERTAIN}
-    return answers, {k: float(np.mean(sure[k])) for k in UNCERTAIN if k in sure}
+    answers = {kind: _score(by_answer) for kind, by_answer in sorted(right.items()) if kind not in UNDECIDED}
+    return answers, {k: float(np.mean(sure[k])) for k in UNDECIDED if k in sure}
 
 
 def _score(by_answer: dict[str, list[bool]]) -> Score:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from agent.pilot.words import NAMELESS, WAYS
 from envs.multimodal import compose
 from envs.rooms import (
     ACTIONS,
@@ -28,6 +29,8 @@ from envs.rooms import (
 Rng = np.random.Generator
 THINGS = tuple(itertools.product(KINDS, COLOURS))
 NOWHERE = -1
+UNDECIDED = ("unsure", "unexplained")
+"""Kinds of questions that have no right answer: what is recorded as theirs is drawn at random."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,13 +198,30 @@ _MAKERS = [maker for maker, _ in ROOM_QUESTIONS.values()]
 _WEIGHTS = np.array([weight for _, weight in ROOM_QUESTIONS.values()])
 
 
+def controls(rng: Rng) -> tuple[tuple[str, ...], list[int]]:
+    """What the three actions are called, and in which order they are listed: as in the world, or by other names that
+    are taught, of which one may be new; then only its place among known ones tells what it does.
+
+    Whoever reads what to do off the names, and not off the places in the list, needs to learn no more than the names
+    when they change.
+    """
+    if rng.random() < 0.45:
+        return ACTIONS, [0, 1, 2]
+    named = [pick(rng, names) for names in WAYS]
+    if rng.random() < 0.3:
+        named[int(rng.integers(3))] = pick(rng, NAMELESS)
+    return tuple(named), rng.permutation(3).tolist()
+
+
 def instructions(room: Room, rng: Rng) -> list[Question]:
     """What to do for each thing in the room as the one asked for."""
     out = []
     for thing, action in zip(room.layout.things, right_actions(room.layout, room.pose), strict=True):
         if action is not None:
-            text = compose(f"go to the {thing[1]} {thing[0]}", [], ACTIONS, 0)
-            out.append(Question("go to", text, ACTIONS[action], room.tile(thing)))
+            names, order = controls(rng)
+            text = compose(f"go to the {thing[1]} {thing[0]}", [], [names[i] for i in order], 0)
+            kind = "go to" if names == ACTIONS else "go to, other names"
+            out.append(Question(kind, text, names[action], room.tile(thing)))
     return out
 
 

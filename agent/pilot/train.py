@@ -29,6 +29,7 @@ class Recipe:
     Attributes:
         steps: optimizer steps on questions, the first `early` of them without instructions; the rate rises over
             `warm_up` steps and falls over the last `cool_down` of them.
+        late: share of the steps after which instructions come that stay unsure: what is to be doubted is learned first.
         tile_steps: steps on tile labels before.
         batch: pictures a step.
         rate: of AdamW.
@@ -40,6 +41,7 @@ class Recipe:
     early: int = 400
     warm_up: int = 100
     cool_down: float = 0.35
+    late: float = 0.65
     tile_steps: int = 200
     batch: int = 32
     rate: float = 2e-3
@@ -54,14 +56,15 @@ def learning_rate(recipe: Recipe, step: int) -> float:
     return recipe.rate * min(1.0, (step + 1) / recipe.warm_up, max(left, 0.01))
 
 
-def draw_scenes(rng: Rng, count: int, early: bool) -> list[Scene]:
-    """The mix. Early, mostly questions about rooms, until words bind to things; then instructions, figures and
+def draw_scenes(rng: Rng, recipe: Recipe, step: int) -> list[Scene]:
+    """The mix. Early, mostly questions about rooms, until words bind to things; then instructions and figures; late,
     instructions that stay unsure."""
     names = tuple(FIGURES)
     weights = [weight for _, weight in FIGURES.values()]
-    rooms, unsure = (0.84, 0.0) if early else (0.5, 0.12)
+    early, late = step < recipe.early, step >= recipe.late * recipe.steps
+    rooms, unsure = (0.84, 0.0) if early else (0.5, 0.12) if late else (0.62, 0.0)
     scenes = []
-    for draw in rng.random(count):
+    for draw in rng.random(recipe.batch):
         if draw < rooms:
             scenes.append(room_scene(rng, asked=8 if early else 5, acts=0 if early else 3))
         elif draw < rooms + unsure:
@@ -169,10 +172,10 @@ class Trainer:
         """Train until `recipe.steps`. Every step's data come from a generator of its own: resuming changes nothing."""
         losses: list[float] = []
         while self.step < self.recipe.steps:
-            began = time.perf_counter()
+            began = time.process_time()
             losses.append(self._update(np.random.default_rng([self.recipe.seed, self.step + self.recipe.tile_steps])))
             self.step += 1
-            self.seconds += time.perf_counter() - began
+            self.seconds += time.process_time() - began
             if self.step % 50 == 0:
                 self._log(
                     {
@@ -203,7 +206,7 @@ class Trainer:
 
     def _learn_answers(self, rng: Rng) -> float:
         """Gradient of the cross-entropy in nats, mean over answer tokens."""
-        scenes = draw_scenes(rng, self.recipe.batch, early=self.step < self.recipe.early)
+        scenes = draw_scenes(rng, self.recipe, self.step)
         batches = [self.batcher(part) for part in by_length(scenes)]
         total, told = sum(len(batch.targets) for batch in batches), 0.0
         pointed = sum(batch.points.shape[1] for batch in batches)

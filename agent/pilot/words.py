@@ -13,6 +13,14 @@ COMMANDS = (
     "counterclockwise", "straight", "increase", "decrease", "add", "subtract", "advance",
 )  # fmt: skip
 """Words that may stand in a list of commands. Saying one when it is listed is taught; what it does is not."""
+WAYS = (
+    ("turn left", "left", "rotate left", "spin left", "counterclockwise", "west"),
+    ("turn right", "right", "rotate right", "spin right", "clockwise", "east"),
+    ("go forward", "forward", "move forward", "straight", "advance", "north"),
+)
+"""Names of the three actions that are taught, in the order of `envs.rooms.ACTIONS`."""
+NAMELESS = tuple(w for w in COMMANDS if w not in {part for names in WAYS for name in names for part in name.split()})
+"""Commands of which nothing is known."""
 NOTICE_WORDS = (
     "exchanged", "changed", "are", "now", "controls", "colours", "mirrored", "reversed", "swapped", "new", "different",
     "today", "careful", "and", "words", "names", "every", "have", "places", "left", "right", "red", "blue", "green",

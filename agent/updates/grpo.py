@@ -20,7 +20,7 @@ from pydantic import Field
 from agent.advantages import group_relative, returns, returns_to_go, step_groups
 from agent.batch import Sample, sampled_logprobs, samples_of
 from agent.learner import Learner, Metrics, Rounds, UpdateSettings, minibatches
-from agent.losses import clipped_surrogate
+from agent.losses import clipped_surrogate, doubt
 from agent.policy import Policy
 from agent.rehearsal import Rehearsal
 from agent.report import UpdateReport
@@ -35,8 +35,10 @@ class Config(UpdateSettings):
         step_weight: of the advantage among steps of a group that saw the very same, by discounted return to go. It
             tells the wrong step of an episode from the right ones, where worlds repeat their states.
         discount: of the return to go.
-        entropy_weight: of the entropy bonus in the first round; it falls to 0 over the rounds. It keeps both answers
-            alive where one of them wins half the time whatever is shown.
+        exploration_weight: of KL(uniform || policy) in the first round, over closed sets; of the negative entropy for
+            open answers. It falls to 0 over the rounds, by the square of what is left. It keeps every answer alive
+            where one of them often wins whatever is shown, and reopens what has become a habit: decisions that all
+            members of a group take alike are looked at too.
     """
 
     clip_low: float = Field(0.2, gt=0, lt=1)
@@ -46,7 +48,7 @@ class Config(UpdateSettings):
     episode_weight: float = Field(1.0, ge=0)
     step_weight: float = Field(0.0, ge=0)
     discount: float = Field(0.95, ge=0, le=1)
-    entropy_weight: float = Field(0.0, ge=0)
+    exploration_weight: float = Field(0.0, ge=0)
 
     def build(self) -> "Grpo":
         return Grpo(self)
@@ -64,13 +66,14 @@ class Grpo:
         learner = Learner("grpo", policy, rehearsal, self.settings)
         samples: list[Sample] = []
         for number, episodes in enumerate(rounds):
-            exploring = self.settings.entropy_weight * learner.begin_round(number)
+            exploring = self.settings.exploration_weight * learner.begin_round(number) ** 2
             samples, advantages, about = credit(episodes, self.settings)
-            if not advantages.any():
+            if not (advantages.any() or exploring):
                 learner.skipped = "every group had equal returns: nothing to compare"
                 continue
             learner.skipped = ""
-            kept = np.flatnonzero(advantages)  # zero-variance groups carry no gradient: they cost no forward either
+            # decisions without an advantage carry no gradient and cost no forward, unless habits are to be doubted
+            kept = np.arange(len(samples)) if exploring else np.flatnonzero(advantages)
             loss = partial(self._loss, policy, samples, advantages, exploring)
             for batch in minibatches(len(kept), self.settings.minibatch, self.settings.epochs, rng):
                 chosen = kept[batch].tolist()
@@ -87,7 +90,8 @@ class Grpo:
         config = self.settings
         loss, metrics = clipped_surrogate(now.logprobs, old, gain, now.mask, config.clip_low, config.clip_high)
         entropy = now.entropy.mean()
-        return loss - exploring * entropy, metrics | {"entropy": entropy.detach()}
+        narrow = -entropy if now.table is None else doubt(now.table).mean()
+        return loss + exploring * narrow, metrics | {"entropy": entropy.detach()}
 
 
 def credit(episodes: Sequence[Episode], settings: Config) -> tuple[list[Sample], np.ndarray, Metrics]:

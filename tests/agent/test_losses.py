@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from agent.advantages import group_relative, returns_to_go, step_groups
-from agent.losses import clipped_surrogate, dpo_sigmoid, masked_mean, table_kl
+from agent.losses import clipped_surrogate, doubt, dpo_sigmoid, masked_mean, table_kl
 from envs.types import Action, Episode, Observation, Step, StopReason
 
 
@@ -26,6 +26,22 @@ def test_std_scaling_by_hand() -> None:
     """Returns 2, 0: mean 1, sample std sqrt(2): +-1/sqrt(2)."""
     advantages, _ = group_relative(np.array([2.0, 0.0]), ["a", "a"], scale_by_std=True)
     assert np.allclose(advantages, [2**-0.5, -(2**-0.5)])
+
+
+def test_doubt_by_hand() -> None:
+    """1/2, 1/4, 1/4 of three: (ln 2 + 2 ln 4) / 3 - ln 3 = 0.0566. Even over the two that are there: 0."""
+    table = torch.tensor([[0.5, 0.25, 0.25], [0.5, 0.5, 0.0]]).log()
+    assert torch.allclose(doubt(table), torch.tensor([0.0566, 0.0]), atol=1e-4)
+
+
+def test_doubt_pushes_a_dying_answer_harder_where_entropy_lets_go() -> None:
+    """At probability e^-12 of two, the gradient in its logit is -1/2; that of the entropy is below 1e-4."""
+    logits = torch.tensor([[12.0, 0.0]], requires_grad=True)
+    table = logits.log_softmax(1)
+    (push,) = torch.autograd.grad(doubt(table).sum(), logits, retain_graph=True)
+    (pull,) = torch.autograd.grad(-(table.exp() * table).sum(), logits)
+    assert torch.isclose(push[0, 1], torch.tensor(-0.5), atol=1e-3)
+    assert pull.abs().max() < 1e-4
 
 
 def test_returns_to_go_by_hand() -> None:

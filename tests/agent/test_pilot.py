@@ -14,8 +14,8 @@ from agent.pilot import folder
 from agent.pilot.batch import Batcher, Pointer, answer_logits
 from agent.pilot.build import IMAGE_TOKENS
 from agent.pilot.figures import FIGURES, unsure_scene
-from agent.pilot.measure import UNCERTAIN, answer, goto_worlds
-from agent.pilot.questions import ROOM_QUESTIONS, Room, random_pose, random_room, room_scene
+from agent.pilot.measure import answer, goto_worlds
+from agent.pilot.questions import ROOM_QUESTIONS, UNDECIDED, Room, random_pose, random_room, room_scene
 from agent.pilot.train import Recipe, Trainer, learning_rate
 from agent.pilot.words import ALL
 from agent.policy import Policy
@@ -158,7 +158,7 @@ def test_room_questions_are_true():
 
 def test_unknown_commands_have_every_answer():
     rng = np.random.default_rng(5)
-    drawn = [q for _ in range(40) for q in unsure_scene(rng).questions if q.kind in UNCERTAIN]
+    drawn = [q for _ in range(40) for q in unsure_scene(rng).questions if q.kind in UNDECIDED]
     turns = [q.answer for q in drawn if q.kind == "unsure" and q.answer != "go forward"]
     assert 0.25 < turns.count("turn left") / len(turns) < 0.75
 

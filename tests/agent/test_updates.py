@@ -120,6 +120,21 @@ def test_equal_rewards_move_no_weight_and_say_so(name: str, policy: Policy, pool
     assert report.skipped
 
 
+def test_a_habit_that_every_member_has_is_doubted(policy: Policy, pool: WorldPool) -> None:
+    """All say the same and all get the same: nothing to compare, but with exploration other answers come alive."""
+    run(build("grpo"), policy, rounds(policy, pool, 20))
+    policy.adopt()
+    habits = play(policy, pool, 0)
+    flat = [replace(e, steps=(replace(e.steps[0], reward=1.0),)) for e in habits]
+    observation, choices = flat[0].steps[0].observation, flat[0].steps[0].choices
+    assert choices is not None
+    before = min(policy.table(observation, choices).values())
+    report = run(build("grpo", exploration_weight=0.1), policy, iter([flat]))
+    assert report.optimizer_steps > 0
+    assert not report.skipped
+    assert min(policy.table(observation, choices).values()) > 2 * before
+
+
 @EVERY
 def test_same_seed_same_weights_and_only_the_candidate_moves(name: str, tiny_folder: Path, pool: WorldPool) -> None:
     versions = []
