@@ -11,17 +11,19 @@ from transformers import AutoModelForImageTextToText, AutoProcessor
 from agent.lvlm.adapters import LoraSettings
 from agent.lvlm.checkpoint import ModelSettings
 from agent.pilot import folder
-from agent.pilot.batch import Batcher, Pointer, answer_logits
+from agent.pilot.batch import SHELTERED_LAYERS, Batcher, Pointer, answer_logits
 from agent.pilot.build import IMAGE_TOKENS
 from agent.pilot.figures import FIGURES, unsure_scene
 from agent.pilot.measure import answer, goto_worlds
-from agent.pilot.questions import ROOM_QUESTIONS, UNDECIDED, Room, random_pose, random_room, room_scene
-from agent.pilot.train import Recipe, Trainer, learning_rate
-from agent.pilot.words import ALL
+from agent.pilot.questions import ROOM_QUESTIONS, UNDECIDED, Room, controls, random_pose, random_room, room_scene
+from agent.pilot.train import Recipe, Trainer, draw_scenes, learning_rate
+from agent.pilot.words import ALL, NAMELESS, WAYS
 from agent.policy import Policy
 from envs.collect import WorldPool, collect
 from envs.component import UserError
+from envs.rooms import ACTIONS
 from envs.types import Ticket
+from schedules.config import load_stream
 
 MEGA = 1_000_000
 
@@ -161,6 +163,58 @@ def test_unknown_commands_have_every_answer():
     drawn = [q for _ in range(40) for q in unsure_scene(rng).questions if q.kind in UNDECIDED]
     turns = [q.answer for q in drawn if q.kind == "unsure" and q.answer != "go forward"]
     assert 0.25 < turns.count("turn left") / len(turns) < 0.75
+
+
+def test_other_names_tell_what_to_do_and_their_places_do_not():
+    """A list's order says nothing: each action stands first, second and third alike. New names stand for each alike."""
+    rng = np.random.default_rng(6)
+    places, new = np.zeros((3, 3)), np.zeros(3)
+    for _ in range(3000):
+        names, order = controls(rng)
+        assert len(set(names)) == 3
+        if names == ACTIONS:
+            assert order == [0, 1, 2]
+            continue
+        for place, action in enumerate(order):
+            places[action, place] += 1
+        for action, name in enumerate(names):
+            assert (name in WAYS[action]) != (name in NAMELESS)
+            new[action] += name in NAMELESS
+    assert np.abs(places / places.sum() - 1 / 9).max() < 0.02
+    assert np.abs(new / new.sum() - 1 / 3).max() < 0.06
+
+
+def test_the_default_streams_new_names_are_not_taught():
+    taught = {word for names in WAYS for name in names for word in name.split()}
+    default = load_stream("default")
+    renamed = [d["names"] for r in default.regimes.values() for d in r.world.drift if d["type"] == "renamed"]
+    assert renamed
+    assert not {word for names in renamed for name in names.values() for word in name.split()} & taught
+    assert not set(NAMELESS) & taught
+
+
+def test_what_has_no_answer_comes_late_and_teaches_the_upper_layers_only(model, processor):
+    """Behind the last sheltered layer, no gradient comes back at the words of such questions; at others it does."""
+    recipe = Recipe(steps=100, early=10, late=0.65, batch=200)
+    unsure = [
+        sum(q.kind == "unsure" for s in draw_scenes(np.random.default_rng(7), recipe, step) for q in s.questions)
+        for step in (0, 64, 65)
+    ]
+    assert unsure[:2] == [0, 0]
+    assert unsure[2] > 0
+    rng = np.random.default_rng(8)
+    scenes = [room_scene(rng, 2, 2), unsure_scene(rng), unsure_scene(rng)]
+    batch, seen = Batcher(processor)(scenes), []
+    keep = model.model.text_model.layers[SHELTERED_LAYERS - 1].register_forward_hook(
+        lambda module, args, out: (out.retain_grad(), seen.append(out))[0]
+    )
+    torch.nn.functional.cross_entropy(answer_logits(model, batch), batch.targets).backward()
+    keep.remove()
+    model.zero_grad()
+    steep = seen[0].grad.abs().sum(-1)
+    assert batch.undecided.any()
+    assert (steep[batch.undecided] == 0).all()
+    assert steep[batch.rows, batch.columns][~batch.undecided[batch.rows, batch.columns]].min() > 0
 
 
 def test_the_rate_rises_stays_and_falls():
