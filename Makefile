@@ -26,7 +26,7 @@ check: $(READY) ## Lint, format, types, layers
 soak: $(READY) ## The slow proofs
 	$(BIN)/python -m pytest -n 2 -m soak
 
-forgetting: $(READY) ## The control: memory on/off x gate on/off, 2 seeds (not timed yet)
+forgetting: $(READY) ## The control: memory on/off x gate on/off, 2 seeds: about 12 minutes
 	$(BIN)/python -m benchmarks.forgetting
 
 pilot: $(READY) ## Train the bundled pilot again from data it makes itself

@@ -173,7 +173,6 @@ def test_other_names_tell_what_to_do_and_their_places_do_not():
         names, order = controls(rng)
         assert len(set(names)) == 3
         if names == ACTIONS:
-            assert order == [0, 1, 2]
             continue
         for place, action in enumerate(order):
             places[action, place] += 1
