@@ -208,7 +208,9 @@ def test_closing_closes_the_worlds(tmp_path: Path) -> None:
 
 
 PARENT = """
+import signal
 import sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # where the tests run in the background, it is ignored
 from fake_actors import Random, tickets
 from test_workers import rude
 from envs.collect import WorldPool, collect
