@@ -1,7 +1,7 @@
 """Threads that share the rows of a forward, each alone with its part.
 
 torch's own threads share every product instead, and meet after each: where products are small, they wait more than they
-work. (Measured in `benchmarks/policy.py`.)
+work.
 """
 
 from collections.abc import Callable, Sequence
