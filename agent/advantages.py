@@ -73,3 +73,18 @@ def step_groups(episodes: Sequence[Episode]) -> list[Hashable]:
         for episode in episodes
         for step in episode.steps
     ]
+
+
+def gae(rewards: np.ndarray, values: np.ndarray, beyond: float, discount: float, lam: float) -> np.ndarray:
+    """Generalised advantage estimation (GAE, arXiv 1506.02438) over the steps of one episode, float64 `[T]`.
+
+    Args:
+        rewards, values: of each step, `[T]`.
+        beyond: the value of what comes after the last step: 0 where the world ended it, never where a limit did.
+    """
+    out = np.zeros(len(rewards))
+    following, kept = beyond, 0.0
+    for t in range(len(rewards) - 1, -1, -1):
+        kept = rewards[t] + discount * following - values[t] + discount * lam * kept
+        out[t], following = kept, values[t]
+    return out

@@ -4,6 +4,7 @@ A closed answer is one decision, whatever its tokens: its log-prob is the sum ov
 is one decision per token.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -32,12 +33,19 @@ class Scores:
         mask: float32 `[B, T]`, 1 where a decision was made.
         entropy: float32 `[B]` nats per decision.
         table: for all-closed batches, float32 `[B, C]` log-probs of every allowed answer (-inf beyond a set's size).
+        states: the prompt's last hidden state, `[B, hidden]`, where it was asked for; no gradient.
     """
 
     logprobs: torch.Tensor
     mask: torch.Tensor
     entropy: torch.Tensor
     table: torch.Tensor | None
+    states: torch.Tensor | None = None
+
+    def first(self, count: int) -> "Scores":
+        """Those of the first `count` samples."""
+        table, states = (None if part is None else part[:count] for part in (self.table, self.states))
+        return Scores(self.logprobs[:count], self.mask[:count], self.entropy[:count], table, states)
 
     @property
     def sums(self) -> torch.Tensor:
@@ -50,13 +58,21 @@ def sample_of(observation: Observation, choices: Choices, action: Action) -> Sam
     return Sample(observation, choices, action.tokens, action.logprobs)
 
 
+def sound(episodes: Sequence[Episode]) -> list[Episode]:
+    """Episodes that something can be learned from: not broken, not empty, and paid in finite numbers."""
+    return [
+        episode
+        for episode in episodes
+        if episode.stop is not StopReason.ENV_ERROR
+        and episode.steps
+        and math.isfinite(sum(step.reward for step in episode.steps))
+    ]
+
+
 def samples_of(episodes: Sequence[Episode]) -> list[Sample]:
     """Every step of every sound episode, in order. Nothing is learned from a broken one."""
     return [
-        sample_of(step.observation, step.choices, step.action)
-        for episode in episodes
-        if episode.stop is not StopReason.ENV_ERROR
-        for step in episode.steps
+        sample_of(step.observation, step.choices, step.action) for episode in sound(episodes) for step in episode.steps
     ]
 
 

@@ -1,4 +1,4 @@
-"""What all updates share: settings of the rounds, and one optimizer step within the token budget."""
+"""What all updates share: settings of the rounds, guards, and one optimizer step within the token budget."""
 
 import itertools
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
@@ -11,16 +11,14 @@ from pydantic import Field
 
 from agent.batch import Sample
 from agent.finite import NotFinite
-from agent.policy import Policy
-from agent.rehearsal import Rehearsal, kl_from_champion
+from agent.guards import Anchor, StopSettings, Watch, about_round
+from agent.lesson import Lesson, Round
+from agent.rehearsal import kl_from_champion
 from agent.report import UpdateReport
 from envs.component import Settings
-from envs.types import Episode
 
 Metrics = dict[str, float]
 Loss = Callable[[Sequence[int]], tuple[torch.Tensor, Mapping[str, torch.Tensor]]]
-Rounds = Iterator[Sequence[Episode]]
-"""Each `next` plays a fresh round with the candidate as it is now: on-policy data."""
 
 
 class UpdateSettings(Settings):
@@ -34,6 +32,10 @@ class UpdateSettings(Settings):
         learning_rate: of the first round; it falls linearly over the rounds.
         rehearsal_weight: of KL(champion || candidate) on remembered observations, in the loss.
         rehearsal_batch: remembered decisions per optimizer step.
+        review: share of as many groups more that are played in old tasks, and learned from like the new ones.
+        kl_weight: of KL(candidate || champion) on the new task's own observations, in the loss.
+        kl_target: nats per decision that `kl_weight` is doubled or halved to reach; None leaves it as it is.
+        stop: when to stop early and go back to the best moment.
     """
 
     rounds: int = Field(8, ge=1)
@@ -45,80 +47,122 @@ class UpdateSettings(Settings):
     max_grad_norm: float = Field(1.0, gt=0)
     rehearsal_weight: float = Field(1.0, ge=0)
     rehearsal_batch: int = Field(128, ge=1)
+    review: float = Field(0.0, ge=0, le=4)
+    kl_weight: float = Field(0.0, ge=0)
+    kl_target: float | None = Field(None, gt=0)
+    stop: StopSettings = StopSettings()
 
 
 class Update(Protocol):
     """A way to make the candidate better: one file under `agent/updates/`."""
 
-    settings: UpdateSettings
-
-    def steps(
-        self, policy: Policy, rounds: Rounds, rehearsal: Rehearsal, rng: np.random.Generator
-    ) -> Generator[Metrics, None, UpdateReport]:
+    def steps(self, lesson: Lesson) -> Generator[Metrics, None, UpdateReport]:
         """Change the candidate's weights; yield after each optimizer step; return what was done."""
         ...
 
 
 class Learner:
-    """One optimizer over the candidate's weights, and a tally of what it did."""
+    """One optimizer over the candidate's weights, the guards, and a tally of what was done.
 
-    def __init__(self, algorithm: str, policy: Policy, rehearsal: Rehearsal, settings: UpdateSettings) -> None:
-        self.algorithm = algorithm
-        self.policy = policy
-        self.rehearsal = rehearsal
-        self.settings = settings
-        self.optimizer = torch.optim.AdamW(policy.parameters(), lr=settings.learning_rate, weight_decay=0.0)
-        self.history: list[Metrics] = []
-        self.new = 0
-        self.skipped = ""
+    Attributes:
+        left: what is left of the rounds, 1 in the first.
+        about: what the present round was like; it is part of every step's metrics.
+        stopped: why the update ended early, or nothing.
+    """
 
-    def begin_round(self, number: int) -> float:
-        """Let the learning rate fall linearly over the rounds; returns what is left of it, 1 in the first round."""
-        left = 1 - number / self.settings.rounds
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.settings.learning_rate * max(left, 0.05)
-        return left
-
-    def step(
+    def __init__(
         self,
-        items: Sequence[int],
-        loss: Loss,
-        rng: np.random.Generator,
-    ) -> Metrics:
+        algorithm: str,
+        lesson: Lesson,
+        settings: UpdateSettings,
+        more: Sequence[torch.nn.Parameter] = (),
+    ) -> None:
+        """`more` are weights beside the candidate's, for example of a value head."""
+        self.algorithm = algorithm
+        self.lesson = lesson
+        self.policy = lesson.policy
+        self.rehearsal = lesson.rehearsal
+        self.settings = settings
+        self.parameters = [*self.policy.parameters(), *more]
+        self.optimizer = torch.optim.AdamW(self.parameters, lr=settings.learning_rate, weight_decay=0.0)
+        self.anchor = Anchor(self.policy, settings.kl_weight, settings.kl_target)
+        self.watch = Watch(settings.stop, self.policy)
+        self.history: list[Metrics] = []
+        self.about: Metrics = {}
+        self.samples: list[Sample] = []
+        self.left = 1.0
+        self.new = 0
+        self.flops = self.policy.flops
+        self.skipped = self.stopped = ""
+
+    def rounds(self) -> Iterator[Round]:
+        """Fresh rounds, the learning rate falling linearly, until all are played or a guard stops the update."""
+        settings = self.settings
+        for number in range(settings.rounds):
+            fresh = self.lesson.play(settings.groups, settings.group_size, settings.review)
+            self.about = {**about_round(fresh.own), **fresh.about}
+            trouble = self.watch.trouble(self.about)
+            if trouble:
+                self.watch.restore()
+                self.stopped = f"stopped in round {number + 1} of {settings.rounds}, back at its best: {trouble}"
+                return
+            self.left = 1 - number / settings.rounds
+            for group in self.optimizer.param_groups:
+                group["lr"] = settings.learning_rate * max(self.left, 0.05)
+            yield fresh
+
+    def learn(self, samples: Sequence[Sample], loss: Loss, items: Sequence[int] | None = None) -> Iterator[Metrics]:
+        """Take the optimizer steps of a round, yielding after each.
+
+        Args:
+            samples: all that `loss` scores, for the pull to the champion.
+            items: numbers that `loss` understands; all samples by default.
+        """
+        self.skipped = ""
+        self.anchor.begin(samples)
+        numbers = list(range(len(samples))) if items is None else list(items)
+        for batch in minibatches(len(numbers), self.settings.minibatch, self.settings.epochs, self.lesson.rng):
+            metrics = self.step([numbers[i] for i in batch], loss)
+            yield metrics
+            if self.settings.stop.kl is not None and metrics.get("approx_kl", 0.0) > self.settings.stop.kl:
+                return
+
+    def step(self, items: Sequence[int], loss: Loss) -> Metrics:
         """One optimizer step on the mean of `loss` over `items`, plus rehearsal.
 
         Args:
-            items: numbers the loss understands; they are cut into pieces that fit one forward pass each.
+            items: numbers the loss understands; they are cut into pieces that fit one forward pass each. None of them:
+                a step of rehearsal alone.
             loss: gives the mean loss over some items, and metrics to be averaged.
 
         Raises:
             NotFinite: loss or gradient is not a finite number; the weights stay as they are.
         """
-        remembered = self._draw(rng)
+        remembered = self._draw()
         totals = self.policy.budget.until_done(
             lambda: self._gradients(items, loss, remembered), lambda: self.policy.samples_per_forward > 1
         )
         self.rehearsal.used += len(remembered)
-        norm = torch.nn.utils.clip_grad_norm_(self.policy.parameters(), self.settings.max_grad_norm)
+        norm = torch.nn.utils.clip_grad_norm_(self.parameters, self.settings.max_grad_norm)
         totals["grad_norm"] = float(norm)
         if not all(map(np.isfinite, totals.values())):
             raise NotFinite(f"{self.algorithm}: not finite: {totals}")
         self.optimizer.step()
         self.new += len(items)
-        self.history.append(totals)
-        return totals
+        self.history.append(self.about | totals)
+        return self.history[-1]
 
-    def _draw(self, rng: np.random.Generator) -> list[int]:
+    def _draw(self) -> list[int]:
         """Numbers of the remembered decisions of one step."""
         if not self.rehearsal.samples or self.settings.rehearsal_weight == 0:
             return []
-        return self.rehearsal.draw(self.settings.rehearsal_batch, rng).tolist()
+        return self.rehearsal.draw(self.settings.rehearsal_batch, self.lesson.rng).tolist()
 
     def _gradients(self, items: Sequence[int], loss: Loss, remembered: Sequence[int]) -> Metrics:
         """Leave the gradients of one step in the weights. Where memory runs out, it is done again from the start."""
         self.optimizer.zero_grad(set_to_none=True)
         totals: Metrics = {}
-        parameters, crew = self.policy.parameters(), self.policy.engine.crew
+        parameters, crew = self.parameters, self.policy.engine.crew
         losses = self._losses(items, loss, remembered, totals)
         while wave := list(itertools.islice(losses, crew.size)):
             derive = partial(torch.autograd.grad, inputs=parameters, allow_unused=True)
@@ -147,13 +191,14 @@ class Learner:
         """Pieces for a forward each, and one for each thread at least."""
         return pieces(items, min(self.policy.samples_per_forward, -(-len(items) // self.policy.engine.crew.size) or 1))
 
-    def report(self, last: Sequence[Sample]) -> UpdateReport:
-        """Close the books. `last` are samples of the trained task on which KL from the champion is measured."""
+    def report(self) -> UpdateReport:
+        """Close the books. KL from the champion is measured on samples of the last round."""
         names = sorted({name for metrics in self.history for name in metrics})
         means = {n: float(np.mean([m[n] for m in self.history if n in m])) for n in names}
         return UpdateReport(
             self.algorithm, len(self.history), self.new, self.rehearsal.used,
-            kl_from_champion(self.policy, last[:512]), self.rehearsal.measure(self.policy), self.skipped, means,
+            kl_from_champion(self.policy, self.samples[:512]), self.rehearsal.measure(self.policy),
+            self.skipped, self.stopped, self.policy.flops - self.flops, means,
         )  # fmt: skip
 
 

@@ -2,7 +2,6 @@
 
 import torch
 from torch import Tensor
-from torch.nn.functional import logsigmoid
 
 
 def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
@@ -11,14 +10,21 @@ def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
 
 
 def clipped_surrogate(
-    logprobs: Tensor, old: Tensor, advantages: Tensor, mask: Tensor, clip_low: float, clip_high: float
+    logprobs: Tensor,
+    old: Tensor,
+    advantages: Tensor,
+    mask: Tensor,
+    clip_low: float,
+    clip_high: float,
+    per_answer: bool = False,
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """PPO's clipped objective (arXiv 1707.06347), with its own upper bound (clip-higher, arXiv 2503.14476).
 
-    Every decision counts the same, whatever the length of its answer (no per-sequence division, arXiv 2503.20783).
-
     Args:
         logprobs: `[B, T]` now; old: `[B, T]` at sampling; advantages: `[B]`; mask: `[B, T]`.
+        clip_low, clip_high: infinite ones leave the importance-weighted policy gradient.
+        per_answer: let every answer count the same, as the paper of GRPO does; otherwise every decision does, whatever
+            the length of its answer (a division by length favours long wrong answers, arXiv 2503.20783).
 
     Returns:
         The loss, and `approx_kl` (old against now, the k3 estimator), `clipfrac`, and the largest `ratio`.
@@ -34,22 +40,9 @@ def clipped_surrogate(
             "clipfrac": masked_mean(outside, mask),
             "ratio_max": ratio.max(),
         }
+    if per_answer:
+        return -((surrogate * mask).sum(1) / mask.sum(1)).mean(), metrics
     return -masked_mean(surrogate, mask), metrics
-
-
-def dpo_sigmoid(
-    chosen: Tensor, rejected: Tensor, reference_chosen: Tensor, reference_rejected: Tensor, beta: float
-) -> tuple[Tensor, Tensor]:
-    """Direct preference optimisation (arXiv 2305.18290, eq. 7): `-log sigmoid(beta * margin)`.
-
-    Args:
-        chosen, rejected: `[B]` log-probs of whole answers now; the references under the reference policy.
-
-    Returns:
-        The mean loss, and the margins `[B]` in nats (before beta).
-    """
-    margin = (chosen - reference_chosen) - (rejected - reference_rejected)
-    return -logsigmoid(beta * margin).mean(), margin
 
 
 def doubt(table: Tensor) -> Tensor:

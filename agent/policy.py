@@ -4,7 +4,7 @@ Three adapters speak with one engine: the `champion` (what the gate let through)
 working on) and the `base` (adapters off). One thread touches the model.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 
@@ -20,11 +20,14 @@ from agent.lvlm.checkpoint import ModelSettings, load_checkpoint
 from agent.lvlm.deciding import Decider
 from agent.lvlm.device import choose_threads, memory_bytes
 from agent.lvlm.engine import Engine
+from agent.lvlm.flops import Flops
 from agent.lvlm.kept import Tally
 from agent.lvlm.prompts import Prompter
 from agent.lvlm.rows import Prompt, Row
+from agent.lvlm.scoring import Scorer
 from agent.lvlm.speech import Speaker, Speech
 from agent.lvlm.vision import Vision
+from envs.component import UserError
 from envs.types import Choices, Observation, Reply
 
 SPEECH = Speech()
@@ -67,6 +70,8 @@ class Policy:
         self.speaker = Speaker(self.engine, self.prompter, self.banned, speech)
         self.budget = Budget(model.token_budget or self._find_tokens())
         self.decider = Decider(self.engine, self.asking, self.budget)
+        self.scorer = Scorer(self.engine, self.asking, self.speaker, self.budget)
+        self._flops = Flops(self.checkpoint.model)
 
     # -- who speaks ---------------------------------------------------------------------------------------------------
 
@@ -99,10 +104,34 @@ class Policy:
         self._move(CHAMPION, CANDIDATE, CHAMPION)
 
     def _move(self, source: str, target: str, speaks: str) -> None:
-        """Nothing decided before is kept: which rows share a forward, and so the last bits, would depend on it."""
         self.adapters.copy(source, target)
         self.adapters.use(speaks)
         self.decider.forget()
+
+    def forget(self) -> None:
+        """Keep nothing that was computed before, as if just loaded.
+
+        Which rows share a forward, and so the last bits and the operations counted, depend on what is kept: a cycle
+        that begins so is the same in a run that was resumed.
+        """
+        self.decider.forget()
+        self.engine.kept.clear()
+        self.vision.kept.clear()
+
+    def snapshot(self) -> list[torch.Tensor]:
+        """A copy of the candidate's weights."""
+        return [parameter.detach().clone() for parameter in self.parameters()]
+
+    @torch.no_grad()
+    def restore(self, weights: Sequence[torch.Tensor]) -> None:
+        """Give the candidate back the weights of a snapshot."""
+        for parameter, kept in zip(self.parameters(), weights, strict=True):
+            parameter.copy_(kept)
+
+    @property
+    def flops(self) -> float:
+        """Floating-point operations of the model so far, backward passes included; see `agent.lvlm.flops`."""
+        return self._flops.total
 
     def using(self, adapter: str) -> AbstractContextManager[None]:
         """For the length of a block, `champion`, `candidate` or `base` speaks."""
@@ -192,85 +221,35 @@ class Policy:
         answer = self.asking.tree(choices).answers[0]
         return Sample(observation, choices, answer, np.zeros(len(answer), dtype=np.float32))
 
-    def score(self, samples: Sequence[Sample]) -> Scores:
+    def encode(self, text: str, choices: Choices) -> np.ndarray:
+        """The ids by which an answer is said, int64 `[T]`, the end token last.
+
+        Raises:
+            UserError: it is none of `choices`.
+        """
+        if choices is None:
+            return self.prompter.answer(text)
+        if text not in choices:
+            raise UserError(f"{text!r} is none of the answers allowed here: {', '.join(choices)}.")
+        return self.asking.tree(choices).answers[choices.index(text)]
+
+    def score(self, samples: Sequence[Sample], states: bool = False) -> Scores:
         """Log-probs of samples under the adapter that speaks, in forwards within the token budget.
 
         With gradients enabled and the candidate speaking, the result carries them: keep such batches small enough.
+
+        Args:
+            states: whether the prompts' last hidden states are wanted too.
         """
         if torch.is_grad_enabled():
-            return self._score(samples)
+            return self.scorer.score(samples, states)
         with self.adapters.merged():
-            return self._score(samples)
-
-    def _score(self, samples: Sequence[Sample]) -> Scores:
-        rows, places = self.asking.rows_of_samples(samples, self.budget.tokens)
-        width = max((len(s.tokens) for s in samples if s.choices is None), default=1)
-        most = max((len(s.choices) for s in samples if s.choices is not None), default=0)
-        all_closed = all(s.choices is not None for s in samples)
-        in_row: list[list[int]] = [[] for _ in rows]
-        for i, (row, _) in enumerate(places):
-            in_row[row].append(i)
-        out: list[tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]] = []
-        order: list[int] = []
-
-        def ask(some: list[int]) -> list[torch.Tensor]:
-            return self.engine.logits([rows[row] for row in some], self.budget.tokens)
-
-        for some, said in self.budget.each([len(row) for row in rows], ask, retry=not torch.is_grad_enabled()):
-            numbers = [i for row in some for i in in_row[row]]
-            by_row = dict(zip(some, said, strict=True))
-            logits = [by_row[row] if at is None else by_row[row][at] for row, at in (places[i] for i in numbers)]
-            out += self._closed_scores(logits, [samples[i] for i in numbers], width, most)
-            out += self._open_scores(logits, [samples[i] for i in numbers], width, most)
-            closed = [i for _, members in self.asking.by_tree([samples[i].choices for i in numbers]) for i in members]
-            order += [numbers[m] for m in closed] + [i for i in numbers if samples[i].choices is None]
-        back = torch.tensor(np.argsort(np.array(order)))
-        logprobs, mask, entropy, table = (torch.cat(part)[back] for part in zip(*out, strict=True))
-        return Scores(logprobs, mask, entropy, table if all_closed else None)
-
-    def score_pairs(self, pairs: Sequence[tuple[Sample, Sample]]) -> tuple[torch.Tensor, torch.Tensor]:
-        """Log-probs of chosen and rejected answers, `[P]` each; closed pairs share one row for both."""
-        chosen, rejected = [c for c, _ in pairs], [r for _, r in pairs]
-        if any(c.choices is None for c in chosen):
-            sums = self.score(chosen + rejected).sums
-            return sums[: len(pairs)], sums[len(pairs) :]
-        table = self.score(chosen).table
-        assert table is not None
-        said = [[self.asking.tree(s.choices).index(s.tokens) for s in side if s.choices] for side in (chosen, rejected)]
-        picked = table.gather(1, torch.tensor(said).T)
-        return picked[:, 0], picked[:, 1]
+            return self.scorer.score(samples, states)
 
     @property
     def samples_per_forward(self) -> int:
         """How many prompts of the longest length seen so far fit the token budget."""
         return max(1, self.budget.tokens // max(self.prompter.longest_seen, 1))
-
-    def _closed_scores(
-        self, logits: list[torch.Tensor], samples: list[Sample], width: int, most: int
-    ) -> Iterator[tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]]:
-        for tree, members in self.asking.by_tree([s.choices for s in samples]):
-            log_probs = tree.log_probs(torch.stack([logits[m] for m in members]))[0].cpu()
-            said = torch.tensor([tree.index(samples[m].tokens) for m in members])
-            first = log_probs.gather(1, said[:, None])
-            rest = torch.zeros(len(members), width - 1)
-            entropy = -(log_probs.exp() * log_probs).sum(1)
-            table = torch.nn.functional.pad(log_probs, (0, most - log_probs.shape[1]), value=-torch.inf)
-            yield torch.cat([first, rest], 1), torch.cat([torch.ones_like(first), rest], 1), entropy, table
-
-    def _open_scores(
-        self, logits: list[torch.Tensor], samples: list[Sample], width: int, most: int
-    ) -> Iterator[tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]]:
-        for row, sample in zip(logits, samples, strict=True):
-            if sample.choices is not None:
-                continue
-            log_probs = self.speaker.log_probs(row[: len(sample.tokens)])
-            said = log_probs.gather(1, torch.from_numpy(sample.tokens)[:, None].to(log_probs.device))[:, 0].cpu()
-            finite = log_probs.masked_fill(log_probs.isinf(), 0.0)
-            entropy = -(log_probs.exp() * finite).sum(1).mean().cpu()
-            pad = (0, width - len(said))
-            mask = torch.nn.functional.pad(torch.ones_like(said), pad)
-            table = torch.full((1, most), -torch.inf)
-            yield torch.nn.functional.pad(said, pad)[None], mask[None], entropy[None], table
 
     # -- shared -------------------------------------------------------------------------------------------------------
 

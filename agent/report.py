@@ -15,7 +15,10 @@ class UpdateReport:
         kl_new: KL(champion || candidate) in nats per decision, on observations of the trained task; None if unknown.
         kl_old_tasks: the same on remembered observations of old tasks; None without rehearsal.
         skipped: why nothing (more) was learned, or an empty string.
+        stopped: why a guard ended it early, or an empty string.
+        flops: floating-point operations of the model in it, rollouts included.
         metrics: means over the update, by the names each update explains.
+        reason: why this algorithm was taken, where there was a choice.
     """
 
     algorithm: str
@@ -25,4 +28,7 @@ class UpdateReport:
     kl_new: float | None
     kl_old_tasks: float | None
     skipped: str = ""
+    stopped: str = ""
+    flops: float = 0.0
     metrics: Mapping[str, float] = field(default_factory=dict)
+    reason: str = ""

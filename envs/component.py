@@ -68,6 +68,11 @@ def load(package: str, settings: Mapping[str, Any], what: str) -> Any:
     return module.Config.model_validate({k: v for k, v in settings.items() if k != "type"})
 
 
+def filled(package: str, settings: Mapping[str, Any], what: str) -> dict[str, Any]:
+    """The same settings with the component's defaults filled in; raises as `load` does."""
+    return {"type": settings["type"], **load(package, settings, what).model_dump(mode="json")}
+
+
 def import_announced(name: str) -> ModuleType:
     """Import a module; the log names one that isn't ours, and its file, before any of its code runs.
 

@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any, Self
 
 import yaml
-from pydantic import BaseModel, Field, ValidationError, model_validator
+from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 
 from agent.learner import Update
 from agent.lvlm.adapters import LoraSettings
 from agent.lvlm.checkpoint import ModelSettings
 from agent.lvlm.speech import Speech
+from agent.rewards import RewardSettings
 from envs.component import Settings, UserError, load
 from envs.multimodal import WorldSettings
 from schedules.gate import GateSettings
@@ -28,18 +29,28 @@ class RegimeSettings(Settings):
         world: the world, its drift and its success rule.
         known: the pilot can do it already: it is lived in before the first cycle, so that memory can guard it.
         replaces: the regime whose world is gone once this one begins. Without it, the drift adds a regime.
+        rewards: what an update is paid by, see `agent.rewards`.
     """
 
     world: WorldSettings
     known: bool = False
     replaces: str | None = None
+    rewards: RewardSettings = RewardSettings()
 
 
 class CyclePlan(Settings):
-    """A planned cycle: which regime it trains, and how. `update` names a component of `agent/updates`."""
+    """A planned cycle: which regime it trains, and how.
+
+    `update` names a component of `agent/updates`; a list of them is done one after the other.
+    """
 
     task: str
     update: dict[str, Any]
+
+    @field_validator("update", mode="before")
+    @classmethod
+    def _stages(cls, value: Any) -> Any:
+        return {"type": "stages", "stages": value} if isinstance(value, list) else value
 
     def build(self) -> Update:
         return load("agent.updates", self.update, "update").build()

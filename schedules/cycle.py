@@ -4,17 +4,21 @@ exam of the champion (cached) -> recall -> fork -> [play -> remember -> learn] x
 -> gate: promote or roll back -> one commit -> record
 """
 
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator
+from functools import partial
 
 from agent.finite import NotFinite
 from agent.learner import Metrics
+from agent.lesson import Lesson
 from agent.rehearsal import rehearse
 from agent.report import UpdateReport
 from envs.collect import collect
-from envs.types import Episode, Ticket
+from envs.types import Ticket
 from schedules.config import CyclePlan
 from schedules.gate import Verdict, judge
 from schedules.loop import Loop
+from schedules.playing import Player
+from schedules.remembered import RememberedPairs, alike, trials
 from schedules.report import CycleReport
 from schedules.seeds import training_seed
 
@@ -22,51 +26,34 @@ from schedules.seeds import training_seed
 def run_cycle(loop: Loop, plan: CyclePlan, reason: str) -> CycleReport:
     """Train a candidate on `plan.task`, and keep it only if the gate lets it through."""
     cycle = loop.begin_cycle(plan.task)
-    before = loop.champion_exam(plan.task)
-    with loop.phase("memory", f"recalling what {plan.task} must not overwrite"):
-        remembered = loop.recall(cycle, plan.task)
-        rehearsal = rehearse(loop.policy, remembered, loop.stream.memory.rehearsal_steps, loop.rng(cycle, "rehearse"))
-    loop.policy.fork()
-    update = plan.build()
-    rounds = play_rounds(
-        loop, cycle, plan.task, update.settings.rounds, update.settings.groups, update.settings.group_size
-    )
+    before = loop.last_scores(cycle)
+    player = Player(loop, cycle, plan.task)
     try:
+        before = loop.champion_exam(plan.task)
+        lesson = prepare(loop, cycle, plan.task, player)
         with loop.phase("update", f"{plan.update['type']} on {plan.task}"):
-            report = drain(loop, update.steps(loop.policy, rounds, rehearsal, loop.rng(cycle, "update")))
+            report = drain(loop, plan.build().steps(lesson))
         after, readable = loop.examine("candidate", plan.task)
         guarded, best = loop.guarded(before, plan.task), loop.best_ever()
         verdict = judge(loop.stream.gate, plan.task, guarded, after, best, report.kl_old_tasks, readable)
+        loop.stage(verdict.accepted)
     except NotFinite as error:
-        after, report, verdict = before, broken_off(plan, loop.curve, error), Verdict(False, f"refused: {error}")
+        after, verdict = before, Verdict(False, f"refused: {error}")
+        report = UpdateReport(plan.update["type"], len(loop.curve), 0, 0, None, None, skipped=str(error))
     loop.settle(verdict.accepted)
-    return loop.commit(cycle, plan, reason, before, after, report, verdict)
+    return loop.commit(plan, reason, before, after, report, verdict, player.multiplier)
 
 
-def broken_off(plan: CyclePlan, curve: Sequence[Metrics], error: NotFinite) -> UpdateReport:
-    """What is left to say of an update that came upon a number that is none."""
-    return UpdateReport(plan.update["type"], len(curve), 0, 0, None, None, skipped=str(error))
-
-
-def play_rounds(loop: Loop, cycle: int, task: str, rounds: int, groups: int, size: int) -> Iterator[Sequence[Episode]]:
-    """Fresh episodes, one round at a time, each played by the candidate as it is when the round is asked for."""
-    for number in range(rounds):
-        tickets = [
-            ticket(loop, cycle, task, number, group, member) for group in range(groups) for member in range(size)
-        ]
-        with loop.phase("rollout", f"{task}, round {number + 1} of {rounds}"):
-            episodes = collect(loop.policy, tickets, loop.pool, loop.stream.width, loop.progress.tick)
-            loop.played(episodes)
-        with loop.phase("memory"):
-            loop.memory.add(episodes)
-        yield episodes
-
-
-def ticket(loop: Loop, cycle: int, task: str, round_: int, group: int, member: int) -> Ticket:
-    """One episode of a group; members share the world's seed and differ in their sampling."""
-    name = f"{loop.stream.stream}/{cycle}/{task}/{round_}/{group}"
-    seed = training_seed(loop.stream.seed, name)
-    return Ticket(f"{loop.stream.seed}/{name}/{member}", task, seed, name, member, cycle)
+def prepare(loop: Loop, cycle: int, task: str, player: Player) -> Lesson:
+    """Recall what must not be lost, fork the candidate, and hand both to the update."""
+    with loop.phase("memory", f"recalling what {task} must not overwrite"):
+        remembered = loop.recall(cycle, task)
+        rehearsal = rehearse(loop.policy, remembered, loop.stream.memory.rehearsal_steps, loop.rng(cycle, "rehearse"))
+    loop.policy.fork()
+    return Lesson(
+        loop.policy, player, rehearsal, loop.rng(cycle, "update"), trials(loop, task), RememberedPairs(loop, cycle),
+        partial(alike, loop),
+    )  # fmt: skip
 
 
 def drain(loop: Loop, steps: Generator[Metrics, None, UpdateReport]) -> UpdateReport:

@@ -87,8 +87,10 @@ class Loop:
     def begin_cycle(self, task: str) -> int:
         """Start the clock."""
         self.clock.restart()
+        self.policy.forget()
         self.decisions = 0
         self.curve = []
+        self._staged = ""
         self.progress.cycle(self.next_cycle, len(self.stream.cycles), task)
         return self.next_cycle
 
@@ -97,13 +99,16 @@ class Loop:
         for task in self.stream.regimes:
             check_repeatable(self.pool, task, (1, 2))
 
-    def champion_exam(self, task: str) -> Scores:
-        """The champion's results on what lives in this cycle: the last row, and an exam of a world that begins now."""
+    def last_scores(self, cycle: int) -> Scores:
+        """The champion's results, as far as they are known, on what lives in this cycle."""
         assert self.matrix is not None
         row = {cell.task: cell for cell in self.matrix.rows[-1] if cell is not None}
-        live = self.live(self.next_cycle)
-        known = {name: row[name] for name in live if name in row}
-        new = [name for name in live if name not in row]
+        return {name: row[name] for name in self.live(cycle) if name in row}
+
+    def champion_exam(self, task: str) -> Scores:
+        """The champion's results on what lives in this cycle: the last row, and an exam of a world that begins now."""
+        known = self.last_scores(self.next_cycle)
+        new = [name for name in self.live(self.next_cycle) if name not in known]
         return {**known, **(self.examine("champion", task, new)[0] if new else {})}
 
     def examine(self, adapter: str, task: str, tasks: Sequence[str] | None = None) -> tuple[Scores, float]:
@@ -131,6 +136,16 @@ class Loop:
             self._recall, plan.rehearsal_steps, self.rng(cycle, "recall"), before_cycle=cycle, tasks=others
         )
 
+    def skills(self, cycle: int, task: str) -> list[str]:
+        """Live regimes beside `task` that are known to the pilot or were learned."""
+        assert self.matrix is not None
+        return [name for name in self.live(cycle) if name in self.matrix.skills and name != task]
+
+    def last_multiplier(self, task: str) -> float | None:
+        """The price of cost with which the last cycle of this task ended."""
+        last = [entry.report for entry in self.committed[1:] if entry.report["task"] == task]
+        return last[-1].get("cost_multiplier") if last else None
+
     def played(self, episodes: Sequence[Episode]) -> None:
         """Count what was played."""
         self.decisions += sum(len(e.steps) for e in episodes)
@@ -155,29 +170,36 @@ class Loop:
         else:
             self.policy.discard()
 
+    def stage(self, accepted: bool) -> None:
+        """Write the adapter that is to become champion: whole and proven to reload, before anything is committed.
+
+        Raises:
+            NotFinite: its log-probs are no numbers.
+        """
+        if accepted:
+            with self.phase("checkpoint"):
+                self._staged = f"adapters/cycle-{self.next_cycle:03d}"
+                self.policy.save(self.folder / self._staged)
+
     def commit(
         self,
-        cycle: int,
         plan: CyclePlan,
         reason: str,
         before: Scores,
         after: Scores,
         update: UpdateReport,
         verdict: Verdict,
+        multiplier: float | None,
     ) -> CycleReport:
-        """Stage the adapter, commit everything in one transaction, then write the report and feed MLflow."""
+        """Commit everything in one transaction, then write the report and feed MLflow."""
         assert self.matrix is not None
-        champion = self.committed[-1].champion
-        with self.phase("checkpoint"):
-            if verdict.accepted:
-                champion = f"adapters/cycle-{cycle:03d}"
-                self.policy.save(self.folder / champion)
+        cycle = self.next_cycle
         self.matrix = self.matrix.extended(plan.task, verdict.accepted, after if verdict.accepted else before)
         report = CycleReport(
-            cycle, plan.task, plan.update["type"], reason, _means(before), _means(after), update,
-            verdict.accepted, verdict.sentence, self.decisions, self.clock.seconds(),
+            cycle, plan.task, update.algorithm, reason, _means(before), _means(after), update,
+            verdict.accepted, verdict.sentence, self.decisions, self.clock.seconds(), multiplier,
         )  # fmt: skip
-        self._commit(cycle, report, champion)
+        self._commit(cycle, report, self._staged if verdict.accepted else self.committed[-1].champion)
         return report
 
     def commit_start(self, scores: Scores) -> None:

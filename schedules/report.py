@@ -36,6 +36,7 @@ class CycleReport:
         after: the candidate's, promoted or not.
         decisions: actions chosen in this cycle, exams included.
         seconds: by phase.
+        cost_multiplier: the price of a unit of cost at its end; None where cost has no bound.
     """
 
     cycle: int
@@ -49,6 +50,7 @@ class CycleReport:
     verdict: str
     decisions: int
     seconds: Mapping[str, float]
+    cost_multiplier: float | None = None
 
 
 def cycle_json(report: CycleReport) -> dict[str, Any]:

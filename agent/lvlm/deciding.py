@@ -57,7 +57,7 @@ class Decider:
 
     def forget(self) -> None:
         """Drop every opinion."""
-        self.kept = Kept(LIMIT_BYTES)
+        self.kept.clear()
 
     def decide(self, asked: Sequence[tuple[Row, tuple[str, ...], np.random.Generator]], version: str) -> list[Reply]:
         """Draw an answer for each row, at temperature 1.

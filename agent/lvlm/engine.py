@@ -16,7 +16,7 @@ from agent.lvlm.checkpoint import Checkpoint
 from agent.lvlm.crew import Crew
 from agent.lvlm.families import find_finish, is_plain, masks_hold
 from agent.lvlm.kept import Kept
-from agent.lvlm.rows import Picture, Prompt, Row, branches
+from agent.lvlm.rows import Picture, Prompt, Row, Told, branches
 from agent.lvlm.tower import Inputs, LlamaTower
 from agent.lvlm.whole import Whole
 
@@ -68,7 +68,11 @@ class Engine:
         return "by the family's own forward, a prompt again for each branch behind it"
 
     def logits(self, rows: Sequence[Row], most_tokens: int) -> list[torch.Tensor]:
-        """Logits `[1 + N, vocabulary]` of each row: after its prompt, and after each appended token.
+        """The logits of `read`."""
+        return [told.logits for told in self.read(rows, most_tokens)]
+
+    def read(self, rows: Sequence[Row], most_tokens: int) -> list[Told]:
+        """What the model makes of each row.
 
         All rows run in one forward, shared by the crew; or in several of `most_tokens` or less, padding included, where
         a family looks at words alone and at pictures in two ways, or wants a prompt again for each branch behind it.
@@ -77,14 +81,15 @@ class Engine:
             return self._finished(self.whole.states(rows, most_tokens))
         quick = partial(self._quick, self.tower)
         shares = self.crew.shares(list(zip(rows, self._lower(self.tower, rows), strict=True)))
-        return [logits for share in self.crew.map(quick, shares) for logits in share]
+        return [told for share in self.crew.map(quick, shares) for told in share]
 
-    def _finished(self, states: Sequence[torch.Tensor]) -> list[torch.Tensor]:
-        """Logits of each row's states."""
-        return list(self.finish(self.head(torch.cat(list(states)))).split([len(of_row) for of_row in states]))
+    def _finished(self, states: Sequence[torch.Tensor]) -> list[Told]:
+        """What is told by each row's states."""
+        logits = self.finish(self.head(torch.cat(list(states)))).split([len(of_row) for of_row in states])
+        return [Told(of_row, state[0].detach()) for of_row, state in zip(logits, states, strict=True)]
 
-    def _quick(self, tower: LlamaTower, share: Sequence[tuple[Row, torch.Tensor | None]]) -> list[torch.Tensor]:
-        """Logits of rows and what the lower layers made of them; None where every layer is adapted."""
+    def _quick(self, tower: LlamaTower, share: Sequence[tuple[Row, torch.Tensor | None]]) -> list[Told]:
+        """What is told by rows and what the lower layers made of them; None where every layer is adapted."""
         rows = [row for row, _ in share]
         lower = [states for _, states in share if states is not None]
         inputs = self._inputs(rows, embedded=not lower)

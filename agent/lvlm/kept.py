@@ -48,6 +48,11 @@ class Kept(Generic[T]):
             self._results.move_to_end(key)
         return found
 
+    def clear(self) -> None:
+        """Drop every result."""
+        self._results.clear()
+        self.bytes = 0
+
     def put(self, results: Mapping[bytes, T]) -> None:
         """Keep results."""
         for key, result in results.items():

@@ -96,6 +96,19 @@ class Row:
         return ways or [[]]
 
 
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What the model makes of a row.
+
+    Attributes:
+        logits: `[1 + N, vocabulary]`, after its prompt and after each appended token.
+        state: the last hidden state of its prompt, `[hidden]`; no gradient.
+    """
+
+    logits: Tensor
+    state: Tensor
+
+
 def branches(rows: Sequence[Row], longest: int) -> tuple[Tensor, Tensor]:
     """Who sees whom, bool `[B, L, L]`, and positions, int64 `[B, L]`, in rows padded on the right to `longest`."""
     seen = torch.ones(longest, longest, dtype=torch.bool).tril().repeat(len(rows), 1, 1)

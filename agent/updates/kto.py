@@ -1,0 +1,100 @@
+"""Answers judged alone, good or bad: KTO (arXiv 2402.01306) or BCO (arXiv 2404.04656), where no pairs can be had.
+
+A decision is good if its episode (or its step, see `step_weight`) did better than its group, bad if worse; those that
+tell nothing are left out. The reference of a round is the policy that played it.
+
+Metrics: `good`, `bad` mean log-ratio to the reference, nats; `kl` from the reference, estimated by importance weights;
+`judged` decisions of the round that were judged; and those of `agent.guards.about_round`.
+"""
+
+from collections.abc import Generator, Sequence
+from functools import partial
+from typing import Literal
+
+import numpy as np
+import torch
+from pydantic import Field
+from torch.nn.functional import logsigmoid
+
+from agent import preference_losses as losses
+from agent.advantages import group_relative, returns, returns_to_go, step_groups
+from agent.batch import Sample, samples_of, sound
+from agent.learner import Learner, Metrics, UpdateSettings
+from agent.lesson import Lesson
+from agent.report import UpdateReport
+
+
+class Config(UpdateSettings):
+    """KTO's own settings.
+
+    Attributes:
+        loss: `kto` or `bco`.
+        beta: the strength of the pull to the reference.
+        good_weight, bad_weight: of good and of bad answers.
+        step_weight: of the advantage among steps that saw the very same, beside the episode's, in judging.
+        discount: of the return to go.
+    """
+
+    loss: Literal["kto", "bco"] = "kto"
+    beta: float = Field(0.5, gt=0)
+    good_weight: float = Field(1.0, ge=0)
+    bad_weight: float = Field(1.0, ge=0)
+    step_weight: float = Field(0.0, ge=0)
+    discount: float = Field(0.95, ge=0, le=1)
+
+    def build(self) -> "Kto":
+        return Kto(self)
+
+
+class Kto:
+    """One cycle of learning from single judgements."""
+
+    def __init__(self, settings: Config) -> None:
+        self.settings = settings
+        self.shift = 0.0  # running mean of BCO's rewards
+
+    def steps(self, lesson: Lesson) -> Generator[Metrics, None, UpdateReport]:
+        """See `agent.learner.Update`."""
+        learner = Learner("kto", lesson, self.settings)
+        for fresh in learner.rounds():
+            samples = learner.samples = samples_of(fresh.episodes)
+            worth = self._worth(sound(fresh.episodes))
+            judged = np.flatnonzero(worth)
+            learner.about["judged"] = float(len(judged))
+            if not len(judged):
+                learner.skipped = "every group had equal returns: nothing to judge"
+                continue
+            yield from learner.learn(samples, partial(self._loss, learner, samples, worth > 0), judged.tolist())
+        return learner.report()
+
+    def _worth(self, episodes: Sequence) -> np.ndarray:
+        """Above 0 where a decision was good, below where bad, float64 `[B]`."""
+        per_episode, _ = group_relative(returns(episodes), [e.group for e in episodes])
+        worth = np.repeat(per_episode, [len(e.steps) for e in episodes])
+        if self.settings.step_weight:
+            gains = returns_to_go(episodes, self.settings.discount)
+            worth += self.settings.step_weight * group_relative(gains, step_groups(episodes))[0]
+        return worth
+
+    def _loss(
+        self, learner: Learner, samples: list[Sample], is_good: np.ndarray, some: Sequence[int]
+    ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        now = learner.policy.score([samples[i] for i in some])
+        sums, good = now.sums, torch.from_numpy(is_good[list(some)])
+        reference = torch.tensor([float(samples[i].logprobs.sum()) for i in some])
+        ratio = (sums - reference).detach()
+        kl = float((ratio.exp() * ratio).mean().clamp(min=0))
+        value = self._per_answer(sums, reference, good, kl).mean()
+        pull, about = learner.anchor.term(some, now)
+        means = {name: ratio[which].mean() for name, which in (("good", good), ("bad", ~good)) if which.any()}
+        return value + pull, means | about | {"kl": torch.tensor(kl)}
+
+    def _per_answer(self, sums: torch.Tensor, reference: torch.Tensor, good: torch.Tensor, kl: float) -> torch.Tensor:
+        config = self.settings
+        weights = config.good_weight, config.bad_weight
+        if config.loss == "kto":
+            return losses.kto(sums, reference, good, config.beta, kl, weights)
+        rewards = config.beta * (sums - reference)
+        self.shift = 0.9 * self.shift + 0.1 * float(rewards.detach().mean())
+        sign = torch.where(good, 1.0, -1.0)
+        return -torch.where(good, *weights) * logsigmoid(sign * (rewards - self.shift))

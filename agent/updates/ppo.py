@@ -1,0 +1,288 @@
+"""Proximal policy optimisation (PPO, arXiv 1707.06347) by stable-baselines3, with a critic for each step.
+
+SB3 gives `PPO.train()` and the rollout buffer; what it is asked is ours: a row of the buffer is one token (in closed
+sets: one decision), its observation is the row's number, and `RowPolicy` looks it up. The ratio is per token, the
+advantage per step, spread over its tokens; the value comes from the detached last state of the prompt (VL-DAC, arXiv
+2508.04280), so that the critic never moves the LVLM. A cold critic teaches nothing: in the first `value_warmup` rounds
+only it learns. KL to the champion enters the reward, k1 per token. Rehearsal runs between epochs.
+
+Metrics: `approx_kl`, `clipfrac`, `value_loss`, `explained_variance` (of returns by values, 1 is best) as SB3 reports
+them; `kl_champion` what the reward was charged for; and those of `agent.guards.about_round`.
+"""
+
+from collections.abc import Generator, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from gymnasium import spaces
+from pydantic import Field
+from stable_baselines3 import PPO
+from stable_baselines3.common.buffers import RolloutBuffer
+from stable_baselines3.common.logger import Logger
+from stable_baselines3.common.policies import ActorCriticPolicy
+from stable_baselines3.common.type_aliases import RolloutBufferSamples
+from torch import Tensor, nn
+
+from agent.advantages import gae, returns, returns_to_go
+from agent.batch import Sample, sample_of, sampled_logprobs, samples_of, sound
+from agent.finite import NotFinite
+from agent.learner import Learner, Metrics, UpdateSettings
+from agent.lesson import Lesson
+from agent.lvlm.adapters import CHAMPION
+from agent.report import UpdateReport
+from envs.types import Episode, StopReason
+
+TOLD = {"approx_kl": "approx_kl", "clip_fraction": "clipfrac", "value_loss": "value_loss",
+        "explained_variance": "explained_variance", "loss": "loss"}  # fmt: skip
+
+
+class Config(UpdateSettings):
+    """PPO's own settings.
+
+    Attributes:
+        discount, gae_lambda: of the advantages (GAE, arXiv 1506.02438).
+        clip: how far a ratio may leave 1.
+        value_weight, entropy_weight: of the critic's loss, and of the entropy bonus.
+        value_warmup: rounds in which only the critic learns.
+        value_steps: its optimizer steps in each of these.
+        kl_weight: of log-prob less the champion's, taken from the reward of each token.
+    """
+
+    groups: int = Field(128, ge=1)
+    group_size: int = Field(1, ge=1, le=64)
+    epochs: int = Field(4, ge=1)
+    minibatch: int = Field(64, ge=2)
+    kl_weight: float = Field(0.04, ge=0)
+    discount: float = Field(0.99, ge=0, le=1)
+    gae_lambda: float = Field(0.95, ge=0, le=1)
+    clip: float = Field(0.2, gt=0, lt=1)
+    value_weight: float = Field(0.5, ge=0)
+    entropy_weight: float = Field(0.0, ge=0)
+    value_warmup: int = Field(1, ge=0)
+    value_steps: int = Field(200, ge=1)
+
+    def build(self) -> "Ppo":
+        return Ppo(self)
+
+
+@dataclass(slots=True)
+class Rows:
+    """What SB3 learns from.
+
+    Attributes:
+        samples: a step each.
+        of_sample, token: int64 `[R]`, the step and the token of each row.
+        old: float32 `[R]` log-probs of sampling, nats.
+        states: float32 `[B, hidden]`, the last prompt state of each step as the round was played.
+    """
+
+    samples: list[Sample]
+    of_sample: np.ndarray
+    token: np.ndarray
+    old: np.ndarray
+    states: Tensor
+
+
+class Ppo:
+    """One cycle of PPO over `settings.rounds` rounds."""
+
+    def __init__(self, settings: Config) -> None:
+        self.settings = settings
+
+    def steps(self, lesson: Lesson) -> Generator[Metrics, None, UpdateReport]:
+        """See `agent.learner.Update`."""
+        critic = make_critic(lesson)
+        learner = Learner("ppo", lesson, self.settings, list(critic.parameters()))
+        trainer = Trainer(learner, critic, self.settings)
+        for number, fresh in enumerate(learner.rounds()):
+            episodes = sound(fresh.episodes)
+            learner.samples = samples_of(fresh.own)
+            if not episodes or np.ptp(returns(episodes)) < 1e-9:
+                learner.skipped = "all returns were equal: nothing to learn from"
+                continue
+            learner.skipped = ""
+            rows, charged = self._rows(learner, episodes)
+            learner.about["kl_champion"] = float(charged.mean())
+            if number < self.settings.value_warmup:
+                learner.about["value_loss"] = warm_up(
+                    critic,
+                    rows.states,
+                    returns_to_go(episodes, self.settings.discount) - charged,
+                    self.settings.value_steps,
+                )
+                continue
+            with torch.no_grad():
+                values = critic(rows.states).flatten().double().numpy()
+            advantages, targets = self._advantages(learner, critic, episodes, values, charged)
+            trainer.begin(rows, advantages, targets, values)
+            for _ in range(self.settings.epochs):
+                yield trainer.epoch()
+        return learner.report()
+
+    def _rows(self, learner: Learner, episodes: Sequence[Episode]) -> tuple[Rows, np.ndarray]:
+        """The rows of a round, and what KL takes from the reward of each step, float64 `[B]`."""
+        samples = samples_of(episodes)
+        with torch.no_grad():
+            now = learner.policy.score(samples, states=True)
+            charged = np.zeros(len(samples))
+            if self.settings.kl_weight:
+                with learner.policy.using(CHAMPION):
+                    champion = learner.policy.score(samples)
+                old = sampled_logprobs(samples, now.mask)
+                charged = self.settings.kl_weight * ((old - champion.logprobs) * now.mask).sum(1).double().numpy()
+        assert now.states is not None
+        of_sample, token = (part.numpy() for part in now.mask.nonzero(as_tuple=True))
+        old_rows = sampled_logprobs(samples, now.mask).numpy()[of_sample, token]
+        return Rows(samples, of_sample, token, old_rows, now.states), charged
+
+    def _advantages(
+        self, learner: Learner, critic: nn.Module, episodes: Sequence[Episode], values: np.ndarray, charged: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Advantages and value targets of each step, float64 `[B]`."""
+        cut = [e for e in episodes if e.stop is StopReason.TRUNCATED]
+        beyond = iter(final_values(learner, critic, cut))
+        ends = np.cumsum([len(e.steps) for e in episodes])
+        out = []
+        for episode, of_episode, price in zip(
+            episodes, np.split(values, ends[:-1]), np.split(charged, ends[:-1]), strict=True
+        ):
+            rewards = np.array([step.reward for step in episode.steps]) - price
+            last = next(beyond) if episode.stop is StopReason.TRUNCATED else 0.0
+            out.append(gae(rewards, of_episode, last, self.settings.discount, self.settings.gae_lambda))
+        advantages = np.concatenate(out)
+        return advantages, advantages + values
+
+
+def final_values(learner: Learner, critic: nn.Module, episodes: Sequence[Episode]) -> list[float]:
+    """What the critic expects beyond the end of episodes that were cut off."""
+    asked = [sample_of(e.final, e.steps[-1].choices, e.steps[-1].action) for e in episodes]
+    if not asked:
+        return []
+    with torch.no_grad():
+        states = learner.policy.score(asked, states=True).states
+        assert states is not None
+        return critic(states).flatten().tolist()
+
+
+def make_critic(lesson: Lesson) -> nn.Sequential:
+    """A small value head on a prompt's last state, its first weights from the lesson's own luck."""
+    width = lesson.policy.engine.embed.weight.shape[1]
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(int(lesson.rng.integers(2**31)))
+        return nn.Sequential(nn.Linear(width, 64), nn.Tanh(), nn.Linear(64, 1))
+
+
+def warm_up(critic: nn.Module, states: Tensor, gains: np.ndarray, steps: int) -> float:
+    """Fit the critic to returns; the mean squared error that is left."""
+    optimizer = torch.optim.Adam(critic.parameters(), lr=3e-3, weight_decay=1e-4)
+    wanted = torch.from_numpy(gains).float()
+    loss = torch.zeros(())
+    for _ in range(steps):
+        loss = nn.functional.mse_loss(critic(states).flatten(), wanted)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    return float(loss.detach())
+
+
+class RowBuffer(RolloutBuffer):
+    """SB3's buffer, filled from outside and shuffled by our own generator."""
+
+    def __init__(self, rows: int, model: PPO, rng: np.random.Generator) -> None:
+        super().__init__(rows, model.observation_space, model.action_space, "cpu")
+        self.rng = rng
+
+    def fill(self, old: np.ndarray, values: np.ndarray, advantages: np.ndarray, targets: np.ndarray) -> None:
+        """Each `[R]`, a row each; the observation of a row is its number."""
+        count = self.buffer_size
+        self.observations = np.arange(count).reshape(count, 1)
+        self.actions = np.zeros((count, 1), np.float32)
+        for name, column in (
+            ("log_probs", old), ("values", values), ("advantages", advantages), ("returns", targets)
+        ):  # fmt: skip
+            setattr(self, name, column.astype(np.float32).reshape(count, 1))
+
+    def get(self, batch_size: int | None = None) -> Iterator[RolloutBufferSamples]:  # type: ignore[override]
+        """Minibatches in a fresh order, of equal size."""
+        count = -(-self.buffer_size // (batch_size or self.buffer_size))
+        for some in np.array_split(self.rng.permutation(self.buffer_size), count):
+            yield self._get_samples(some)
+
+
+class RowPolicy(ActorCriticPolicy):
+    """SB3's view of ours: it knows rows by their numbers, and its weights are the candidate's and the critic's."""
+
+    def __init__(self, *given: object, trainer: "Trainer") -> None:
+        self.trainer = trainer
+        super().__init__(*given)  # type: ignore[arg-type]
+
+    def _build(self, lr_schedule: object) -> None:
+        learner = self.trainer.learner
+        self.adapter = nn.ParameterList(learner.policy.parameters())
+        self.critic = self.trainer.critic
+        self.optimizer = learner.optimizer
+
+    def evaluate_actions(self, obs: Tensor, actions: Tensor) -> tuple[Tensor, Tensor, Tensor]:  # type: ignore[override]
+        """Values, log-probs and entropies of rows, `[R]` each."""
+        return self.trainer.evaluate(obs.flatten().long().numpy())
+
+
+class Trainer:
+    """SB3's PPO over rows."""
+
+    def __init__(self, learner: Learner, critic: nn.Module, settings: Config) -> None:
+        self.learner, self.critic, self.settings = learner, critic, settings
+        self.rows: Rows | None = None
+        self.model = PPO(
+            RowPolicy, None, learning_rate=self._rate, n_steps=2, clip_range=settings.clip,  # type: ignore[arg-type]
+            ent_coef=settings.entropy_weight, vf_coef=settings.value_weight, max_grad_norm=settings.max_grad_norm,
+            target_kl=settings.stop.kl, n_epochs=1, device="cpu", policy_kwargs={"trainer": self},
+            _init_setup_model=False,
+        )  # fmt: skip
+        self.model.observation_space, self.model.action_space = spaces.Discrete(2**31), spaces.Discrete(2)
+        self.model.n_envs = 1
+        self.model._setup_model()
+        self.model.set_logger(Logger(None, []))
+
+    def begin(self, rows: Rows, advantages: np.ndarray, targets: np.ndarray, values: np.ndarray) -> None:
+        """Take up a round; `advantages`, `targets` and `values` of each step, `[B]`."""
+        self.rows = rows
+        buffer = RowBuffer(len(rows.old), self.model, self.learner.lesson.rng)
+        buffer.fill(rows.old, *(of_step[rows.of_sample] for of_step in (values, advantages, targets)))
+        self.model.rollout_buffer = buffer
+        self.model.batch_size = min(self.settings.minibatch, self.learner.policy.samples_per_forward)
+
+    def epoch(self) -> Metrics:
+        """SB3's pass over the round, then as many steps of rehearsal.
+
+        Raises:
+            NotFinite: a loss or a weight was none.
+        """
+        assert self.rows is not None
+        learner = self.learner
+        self.model.train()
+        said = self.model.logger.name_to_value
+        metrics = {ours: float(said[f"train/{theirs}"]) for theirs, ours in TOLD.items()}
+        metrics["entropy"] = -float(said["train/entropy_loss"])
+        finite = all(torch.isfinite(parameter).all() for parameter in learner.parameters)
+        if not finite or not np.isfinite(metrics["loss"]):
+            raise NotFinite(f"ppo: not finite: {metrics}")
+        learner.history.append(learner.about | metrics)
+        learner.new += len(self.rows.samples)
+        if learner.rehearsal.samples and self.settings.rehearsal_weight:
+            for _ in range(-(-len(self.rows.old) // self.model.batch_size)):
+                learner.step([], lambda _: (torch.zeros(()), {}))
+        return learner.history[-1]
+
+    def evaluate(self, numbers: np.ndarray) -> tuple[Tensor, Tensor, Tensor]:
+        """Values, log-probs and entropies of these rows, `[R]` each; steps with several rows are scored once."""
+        assert self.rows is not None
+        steps, place = np.unique(self.rows.of_sample[numbers], return_inverse=True)
+        now = self.learner.policy.score([self.rows.samples[i] for i in steps], states=True)
+        assert now.states is not None
+        values = self.critic(now.states.detach()).flatten()
+        return values[place], now.logprobs[place, self.rows.token[numbers]], now.entropy[place]
+
+    def _rate(self, _: float) -> float:
+        return self.settings.learning_rate * max(self.learner.left, 0.05)

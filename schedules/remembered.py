@@ -1,0 +1,74 @@
+"""What earlier cycles have to say in this one: their pairs, what they tried, and observations like these."""
+
+from collections.abc import Sequence
+
+from agent.lesson import Trial
+from envs.types import Observation, Step
+from memory.preferences import PreferencePair
+from schedules.loop import Loop
+
+NEIGHBOURS = 16
+
+
+class RememberedPairs:
+    """Implements `agent.lesson.PairMemory` for one cycle."""
+
+    def __init__(self, loop: Loop, cycle: int) -> None:
+        self.loop = loop
+        self.cycle = cycle
+        self.rng = loop.rng(cycle, "pairs")
+
+    def keep(self, pairs: Sequence[PreferencePair]) -> None:
+        """See `agent.lesson.PairMemory`."""
+        with self.loop.phase("memory"):
+            self.loop.memory.add_pairs(pairs)
+
+    def draw(self, count: int) -> list[PreferencePair]:
+        """See `agent.lesson.PairMemory`."""
+        with self.loop.phase("memory"):
+            live = set(self.loop.live(self.cycle))
+            there = [pair for pair in self.loop.memory.pairs(before_cycle=self.cycle) if pair.task in live]
+            if len(there) > count:
+                there = [there[i] for i in sorted(self.rng.choice(len(there), count, replace=False).tolist())]
+        return there
+
+
+def trials(loop: Loop, task: str) -> list[Trial]:
+    """What earlier cycles of this task tried, oldest first."""
+    found = []
+    for entry in loop.committed[1:]:
+        report = entry.report
+        before, after = report["before"].get(task), report["after"].get(task)
+        if report["task"] == task and before is not None and after is not None:
+            found.append(Trial(report["update"]["algorithm"], after - before, report["update"]["flops"]))
+    return found
+
+
+def alike(loop: Loop, observations: Sequence[Observation], answers: Sequence[str]) -> list[Observation | None]:
+    """For each, the most similar remembered observation with as many pictures to which the answer is wrong.
+
+    What is right there is known from the world's expert, where it told, or else from a successful episode.
+    """
+    with loop.phase("memory", "looking for pictures that make an answer wrong"):
+        found: dict[tuple[int, str], Observation | None] = {}
+        for observation, answer in zip(observations, answers, strict=True):
+            if (id(observation), answer) not in found:
+                found[id(observation), answer] = _nearest_wrong(loop, observation, answer)
+        return [found[id(o), answer] for o, answer in zip(observations, answers, strict=True)]
+
+
+def _nearest_wrong(loop: Loop, observation: Observation, answer: str) -> Observation | None:
+    near = loop.memory.search(observation, NEIGHBOURS)
+    episodes = {episode.id: episode for episode in loop.memory.get(list({name for name, _, _ in near}))}
+    for name, place, _ in near:
+        episode = episodes[name]
+        step = episode.steps[place]
+        right = step.info.get("expert") or (step.action.text if episode.success else None)
+        if right is not None and right != answer and _other_pictures(step, observation):
+            return step.observation
+    return None
+
+
+def _other_pictures(step: Step, observation: Observation) -> bool:
+    ours, theirs = observation.images, step.observation.images
+    return len(ours) == len(theirs) and any(a.tobytes() != b.tobytes() for a, b in zip(ours, theirs, strict=True))
