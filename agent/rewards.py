@@ -15,7 +15,7 @@ from pydantic import Field, model_validator
 from agent.told import told_names, told_number, was_stepped
 from envs.actions import tidy
 from envs.component import Settings
-from envs.types import Episode, Step, StopReason
+from envs.types import Episode, StopReason
 
 Parts = dict[str, list[float]]
 """Of one episode: each part's weighted reward at each step."""
@@ -145,7 +145,7 @@ def _paid(episode: Episode, parts: Parts, multiplier: float) -> Episode:
     )
 
 
-# -- parts: reward of each step, before its weight ----------------------------------------------------------------------
+# -- parts: reward of each step, before its weight ---------------------------------------------------------------------
 
 
 def _task(episode: Episode, settings: RewardSettings) -> list[float]:
