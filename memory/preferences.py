@@ -24,7 +24,7 @@ class PreferencePair:
     Attributes:
         choices: the texts allowed there, or None where any text may be said.
         margin: how much better `chosen` was, in the unit of the source (returns: reward); above 0.
-        source: who judged: `returns`, or an annotator's name.
+        source: what made it: `returns`, or how the answers met and who judged them, for example `steps/oracle`.
         reference_logprobs: log-prob of the whole answer under the reference, (chosen, rejected), nats, both under
             their actions' mode; None until a reference has scored them.
         cycle: the cycle whose episodes it was made of.
@@ -60,46 +60,63 @@ def pairs_from_episodes(episodes: Iterable[Episode]) -> list[PreferencePair]:
     Returns:
         Pairs in the order of groups, then of members as given.
     """
-    groups: dict[tuple[str, str], list[tuple[Episode, float]]] = {}
-    for episode in episodes:
-        total = undiscounted_return(episode)
-        if episode.stop is not StopReason.ENV_ERROR and math.isfinite(total):
-            groups.setdefault((episode.task, episode.group), []).append((episode, total))
     pairs = []
-    for members in groups.values():
-        for (first, gain), (second, other) in itertools.combinations(members, 2):
+    for members in by_group(sound(episodes)):
+        gained = [undiscounted_return(episode) for episode in members]
+        for (first, gain), (second, other) in itertools.combinations(zip(members, gained, strict=True), 2):
             if gain == other:
                 continue
             better, worse = (first, second) if gain > other else (second, first)
-            parting = _first_parting(better.steps, worse.steps)
-            if parting is not None:
-                pairs.append(_pair(*parting, margin=abs(gain - other), episode=better))
+            place = parting(better.steps, worse.steps)
+            if place is None or better.steps[place].action.mode != worse.steps[place].action.mode:
+                continue
+            steps = better.steps[place], worse.steps[place]
+            pairs.append(make_pair(*steps, margin=abs(gain - other), source="returns", episode=better))
     return pairs
 
 
-def _first_parting(a: Sequence[Step], b: Sequence[Step]) -> tuple[Step, Step] | None:
-    """The first steps that saw the same and did differently; None if the world itself parted them, or nothing did."""
-    for one, other in zip(a, b, strict=False):
+def sound(episodes: Iterable[Episode]) -> list[Episode]:
+    """Those that something can be learned from: not ended by an error of the world, and with a finite return."""
+    return [e for e in episodes if e.stop is not StopReason.ENV_ERROR and math.isfinite(undiscounted_return(e))]
+
+
+def by_group(episodes: Iterable[Episode]) -> list[list[Episode]]:
+    """Episodes of one task that start from the same state, in the order of groups, then as given."""
+    groups: dict[tuple[str, str], list[Episode]] = {}
+    for episode in episodes:
+        groups.setdefault((episode.task, episode.group), []).append(episode)
+    return list(groups.values())
+
+
+def parting(a: Sequence[Step], b: Sequence[Step]) -> int | None:
+    """The first place that saw the same and did differently; None if the world itself parted them, or nothing did."""
+    for place, (one, other) in enumerate(zip(a, b, strict=False)):
         if not same_observation(one.observation, other.observation) or one.choices != other.choices:
             return None
-        if not _same_command(one.action, other.action):
-            return (one, other) if one.action.mode == other.action.mode else None
+        if not same_command(one.action, other.action):
+            return place
     return None
 
 
-def _same_command(a: Action, b: Action) -> bool:
+def same_command(a: Action, b: Action) -> bool:
+    """Whether the world took both for the same; an unreadable answer is another than the no-op it became."""
     return a.readable == b.readable and bool(np.array_equal(a.command, b.command))
 
 
-def _pair(chosen: Step, rejected: Step, margin: float, episode: Episode) -> PreferencePair:
+def make_pair(chosen: Step, rejected: Step, margin: float, source: str, episode: Episode) -> PreferencePair:
+    """The pair of two steps of one observation; task and cycle are those of `episode`.
+
+    The reference is who played them. An answer that nobody sampled has log-probs that are no numbers: no reference.
+    """
+    reference = _total(chosen.action), _total(rejected.action)
     return PreferencePair(
         observation=chosen.observation,
         choices=chosen.choices,
         chosen=chosen.action,
         rejected=rejected.action,
         margin=margin,
-        source="returns",
-        reference_logprobs=(_total(chosen.action), _total(rejected.action)),
+        source=source,
+        reference_logprobs=reference if all(map(math.isfinite, reference)) else None,
         task=episode.task,
         cycle=episode.cycle,
     )
