@@ -139,6 +139,8 @@ CLOSED = {
     "envs.cards:NumberLine-v0": ("+", "-"),
     "envs.cards:Higher-v0": ("left", "right"),
     "envs.copycat:Copycat-v0": ("red", "green"),
+    "envs.hazard:Hazard-v0": ("+", "-"),
+    "envs.ladder:Ladder-v0": ("+", "-"),
 }
 
 
