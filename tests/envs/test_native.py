@@ -141,6 +141,7 @@ CLOSED = {
     "envs.copycat:Copycat-v0": ("red", "green"),
     "envs.hazard:Hazard-v0": ("+", "-"),
     "envs.ladder:Ladder-v0": ("+", "-"),
+    "envs.twins:Twins-v0": ("first", "second"),
 }
 
 
