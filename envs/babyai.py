@@ -102,7 +102,7 @@ class GoTo(gymnasium.Env[dict[str, Any], np.int64]):
         obs, _ = self.level.reset(seed=seed)
         while not self._winnable():
             obs, _ = self.level.reset()
-        return obs, {"success": False}
+        return obs, {"success": False, "potential": self._potential()}
 
     def _winnable(self) -> bool:
         layout, pose, target = self.level.layout, self.level.pose, self.level.target
@@ -119,18 +119,22 @@ class GoTo(gymnasium.Env[dict[str, Any], np.int64]):
         faced = self.level.grid.get(*self.level.front_pos)
         wrong = int(action) == FORWARD and faced is not None and faced.type != "wall" and not success
         out_of_time = self.level.step_count >= self.budget and not (success or wrong)
-        return obs, float(success), bool(success or wrong), out_of_time, {"success": bool(success)}
+        info = {"success": bool(success), "potential": self._potential()}
+        return obs, float(success), bool(success or wrong), out_of_time, info
+
+    def expert(self) -> int:
+        """The right action for an agent without memory."""
+        action = right_action(self.level.layout, self.level.pose, self.level.target)
+        return LEFT if action is None else action
+
+    def _potential(self) -> float:
+        """Minus a tenth of the shortest way; where there is none, of the whole budget."""
+        steps = steps_to_go(self.level.layout, self.level.target)
+        return -steps.get(self.level.pose, self.budget) / 10
 
     def render(self) -> np.ndarray | None:
         """The whole room from above, or None without a render mode."""
         return self.level.get_full_render(True, 32) if self.render_mode == "rgb_array" else None
-
-
-def expert(env: gymnasium.Env[Any, Any]) -> int:
-    """The right action in a GoTo world, for an agent without memory."""
-    level = env.unwrapped.level  # type: ignore[attr-defined]
-    action = right_action(level.layout, level.pose, level.target)
-    return LEFT if action is None else action
 
 
 def _check_options(size: int, objects: int, kinds: tuple[str, ...], colours: tuple[str, ...], slack: int) -> None:

@@ -83,8 +83,8 @@ def draw_cards(left: tuple[str, str], right: tuple[str, str]) -> np.ndarray:
 # -- the worlds -------------------------------------------------------------------------------------------------------
 
 
-class _Figures(gymnasium.Env[dict[str, Any], np.int64]):
-    """What both worlds share: their spaces, and a side that alternates with the seed."""
+class Figures(gymnasium.Env[dict[str, Any], np.int64]):
+    """What the worlds of figures share: their spaces, and a side that alternates with the seed."""
 
     metadata = {"render_modes": []}  # noqa: RUF012
     action_texts: tuple[str, ...]
@@ -94,56 +94,62 @@ class _Figures(gymnasium.Env[dict[str, Any], np.int64]):
         self.observation_space = gymnasium.spaces.Dict(image=pixels, text=Words())
         self.action_space = gymnasium.spaces.Discrete(len(self.action_texts))
 
-    def _draw(self, seed: int | None) -> int:
+    def draw(self, seed: int | None) -> int:
         """The number that decides what must come out even over consecutive seeds."""
         return int(self.np_random.integers(1 << 30)) if seed is None else seed
 
 
-class NumberLine(_Figures):
+class NumberLine(Figures):
     """Bring the right number to the left one, one by one, in as many steps as they are apart: every one must be right.
 
     Args:
         least: smallest start distance, 1 to 9; at 2, a coin wins one episode in eleven.
+        most: largest start distance, `least` to 9.
     """
 
     WANTED = "bring the right number to the left number"
     action_texts = ("+", "-")
 
-    def __init__(self, least: int = 2) -> None:
+    def __init__(self, least: int = 2, most: int = 9) -> None:
         if not 1 <= least <= 9:
             raise UserError(f"least is {least}: two numbers from 0 to 9 are 1 to 9 apart. Set it to 1..9.")
+        if not least <= most <= 9:
+            raise UserError(f"most is {most}: with least {least}, numbers start {least} to 9 apart. Set it so.")
         super().__init__()
-        self.pairs = [(low, high) for low in range(10) for high in range(low + least, 10)]
+        self.pairs = [(low, high) for low in range(10) for high in range(low + least, min(low + most, 9) + 1)]
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[dict[str, Any], dict]:
         """Two numbers; the target is the larger one at even seeds."""
         super().reset(seed=seed)
         low, high = self.pairs[int(self.np_random.integers(len(self.pairs)))]
-        self.target, self.current = (high, low) if self._draw(seed) % 2 == 0 else (low, high)
+        self.target, self.current = (high, low) if self.draw(seed) % 2 == 0 else (low, high)
         self.distance = self.left = high - low
-        return self._observe(), {"success": False}
+        return self._observe(), {"success": False, "potential": self._potential()}
 
     def step(self, action: np.int64 | int) -> tuple[dict[str, Any], float, bool, bool, dict[str, Any]]:
         """Add or take away one. Each right step pays its share of the way; success is all of it.
 
         A wrong step goes on, though nothing can be won any more: both signs are met equally often, whatever is played.
         """
-        right = int(action) == expert_number(self.target, self.current)
+        right = int(action) == self.expert()
         self.current = min(9, max(0, self.current + (1 if int(action) == PLUS else -1)))
         self.left -= 1
         success = self.current == self.target
-        return self._observe(), right / self.distance, success, self.left == 0 and not success, {"success": success}
+        info = {"success": success, "potential": self._potential()}
+        return self._observe(), right / self.distance, success, self.left == 0 and not success, info
+
+    def expert(self) -> int:
+        """The sign that brings the numbers together."""
+        return PLUS if self.target > self.current else MINUS
+
+    def _potential(self) -> float:
+        return -abs(self.target - self.current) / 10
 
     def _observe(self) -> dict[str, Any]:
         return {"image": draw_numbers(self.target, self.current), "text": self.WANTED}
 
 
-def expert_number(target: int, current: int) -> int:
-    """The right action of NumberLine."""
-    return PLUS if target > current else MINUS
-
-
-class Higher(_Figures):
+class Higher(Figures):
     """Two cards; say which one wins under the rule that the text names. One step.
 
     Args:
@@ -162,7 +168,7 @@ class Higher(_Figures):
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[dict[str, Any], dict]:
         """Two cards of different rank; the left one wins at even seeds."""
         super().reset(seed=seed)
-        draw = self._draw(seed)
+        draw = self.draw(seed)
         low, high = sorted(self.np_random.choice(len(RANKS), 2, replace=False).tolist())
         suits = self.np_random.choice(len(SUITS), 2, replace=False)
         self.winner = LEFT if draw % 2 == 0 else RIGHT
@@ -175,6 +181,10 @@ class Higher(_Figures):
         """Name a side. Reward 1 when it wins."""
         success = int(action) == self.winner
         return self._observe(), float(success), True, False, {"success": success}
+
+    def expert(self) -> int:
+        """The side that wins."""
+        return self.winner
 
     def _observe(self) -> dict[str, Any]:
         return {"image": self.image.copy(), "text": self.WANTED.format(self.named)}

@@ -3,8 +3,9 @@
 Every error names what was seen and the remedy.
 """
 
+import math
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -140,6 +141,7 @@ def _play(world: World, seed: int) -> Iterator[_Moment]:
             said = choices[int(rng.integers(len(choices)))] if choices else str(anything.sample())
             step += 1
             seen, reward, terminated, truncated, info = world.step(said)
+            _check_told(name, info)
             yield _looked(world, seen, reward, terminated, truncated, info)
             over = terminated or truncated
     except UserError:
@@ -155,6 +157,21 @@ def _play(world: World, seed: int) -> Iterator[_Moment]:
             f"world {name!r} did not end within {DEFAULT_MAX_STEPS} steps (seed {seed}). "
             "Set max_steps, or register it with max_episode_steps."
         )
+
+
+def _check_told(name: str, info: Mapping[str, Any]) -> None:
+    """What rewards and annotators read, see `envs.native`. A potential that isn't finite raises in the world itself."""
+    for key in ("present", "absent"):
+        names = info.get(key, [])
+        if not (isinstance(names, list) and all(isinstance(one, str) for one in names)):
+            raise UserError(f"world {name!r}: info[{key!r}] is {names!r}. Make it a list of names.")
+    both = sorted({*info.get("present", ())} & {*info.get("absent", ())})
+    if both:
+        raise UserError(f"world {name!r} calls {both[0]!r} present and absent at once. Name each thing in one of them.")
+    liking = info.get("liking", {})
+    scores = liking.values() if isinstance(liking, dict) else [math.nan]
+    if not all(isinstance(score, int | float) and math.isfinite(score) for score in scores):
+        raise UserError(f"world {name!r}: info['liking'] is {liking!r}. Make it a mapping: preference -> number.")
 
 
 def _looked(world: World, seen: Any, reward: float, terminated: bool, truncated: bool, info: dict[str, Any]) -> _Moment:

@@ -73,6 +73,10 @@ class Copycat(gymnasium.Env[dict[str, Any], Any]):
         over = self._asked >= self._length
         return self._next(), right / self._length, over, False, {"success": self._right == self._length}
 
+    def expert(self) -> int:
+        """The word itself."""
+        return self._word
+
     def _next(self) -> dict[str, Any]:
         self._word = int(self.np_random.integers(len(self.action_texts)))
         word = self.action_texts[self._word]

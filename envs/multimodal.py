@@ -18,7 +18,17 @@ from envs.actions import behind_thought, neutralise, reader
 from envs.component import UserError
 from envs.finding import find_spec
 from envs.foreign import Foreign
-from envs.native import Env, image_keys, is_native, noop_of, notices_of, texts_of
+from envs.native import (
+    Env,
+    expert_of,
+    has_expert,
+    image_keys,
+    is_native,
+    noop_of,
+    notices_of,
+    potential_of,
+    texts_of,
+)
 from envs.settings import Success, WorldSettings
 from envs.types import IMAGE_MARK, Choices, Observation
 from envs.words import Words
@@ -51,11 +61,13 @@ class World(gymnasium.Wrapper[Any, Any, Any, Any], gymnasium.utils.RecordConstru
         limit = env.spec.max_episode_steps if env.spec is not None else None
         self._max_steps = settings.max_steps or limit or DEFAULT_MAX_STEPS
         self._noop = _noop(env, settings)
+        _check_expert(env, settings)
         self._past: deque[tuple[str, tuple[np.ndarray, ...]]] = deque(maxlen=settings.history - 1)
         self._decisions = 0
         self._choices: Choices = None
         self._notices: tuple[str, ...] = ()
         self._seen: dict[str, Any] = {}
+        self._potential: float | None = None
 
     def choices(self) -> Choices:
         """The texts allowed now; None where anything may be said, as before an action that is thought about."""
@@ -67,6 +79,7 @@ class World(gymnasium.Wrapper[Any, Any, Any, Any], gymnasium.utils.RecordConstru
         self._decisions = 0
         self._past.clear()
         self._notices = notices_of(self.env)
+        self._potential = potential_of(info)
         return self._show(native), plain(info)
 
     def step(self, action: str) -> tuple[Any, float, bool, bool, dict[str, Any]]:
@@ -78,16 +91,18 @@ class World(gymnasium.Wrapper[Any, Any, Any, Any], gymnasium.utils.RecordConstru
 
         Returns:
             Gymnasium's five. `info` has the env's plain values, and `command` (what the env received, None if it was
-            not stepped), `readable`, `cost`.
+            not stepped), `readable`, `cost`; where there is one, `potential_before`; on demand `expert`.
 
         Raises:
-            ValueError: the env gave a reward or cost that is not finite.
+            ValueError: the env gave a reward, cost or potential that is not finite, or its expert an action without a
+                text.
         """
-        before = self._seen
+        before, told = self._seen, self._answered()
         said = behind_thought(action, self.settings.thought) if self.settings.thought else action
         command, readable = self._read(said)
         self._remember(said, command, readable)
-        outcome: tuple[Any, Any, bool, bool, dict[str, Any]] = (before, 0.0, False, False, {})
+        unmoved = {} if self._potential is None else {"potential": self._potential}
+        outcome: tuple[Any, Any, bool, bool, dict[str, Any]] = (before, 0.0, False, False, unmoved)
         if command is not None:
             outcome = self.env.step(command)
         native, paid, terminated, truncated, info = outcome
@@ -95,9 +110,10 @@ class World(gymnasium.Wrapper[Any, Any, Any, Any], gymnasium.utils.RecordConstru
         reward = float(paid) + (0.0 if readable else self.settings.unreadable_reward)
         if not (math.isfinite(reward) and math.isfinite(cost)):
             raise ValueError(f"the world gave reward {reward} and cost {cost}: both must be finite numbers")
+        self._potential = potential_of(info)
         self._decisions += 1
         out_of_time = self._decisions >= self._max_steps and not terminated
-        info = {**plain(info), "command": command, "readable": readable, "cost": cost}
+        info = {**plain(info), **told, "command": command, "readable": readable, "cost": cost}
         return self._show(native), reward, bool(terminated), bool(truncated or out_of_time), info
 
     def observe(self, observation: Mapping[str, Any]) -> Observation:
@@ -107,6 +123,24 @@ class World(gymnasium.Wrapper[Any, Any, Any, Any], gymnasium.utils.RecordConstru
         past = tuple(image for _, row in self._past for image in row)
         told = "".join([*texts, observation["text"]])
         return Observation(self.settings.prompt.replace("{text}", told), past + images)
+
+    def _answered(self) -> dict[str, Any]:
+        """What goes into info about the observation that is being answered, before the env moves on."""
+        told: dict[str, Any] = {}
+        if self.settings.expert:
+            told["expert"] = self._right_text()
+        if self._potential is not None:
+            told["potential_before"] = self._potential
+        return told
+
+    def _right_text(self) -> str:
+        """What the agent would have to say, whatever the drifts made of controls and names."""
+        action = drift.seen_through(self.env, expert_of(self.env))
+        if self._choices is None:
+            return str(action)
+        if not 0 <= action < len(self._choices):
+            raise ValueError(f"the expert's action is {action}, which has no text: there are {len(self._choices)}")
+        return self._choices[int(action)]
 
     def _read(self, text: str) -> tuple[Any, bool]:
         if self._choices is None:
@@ -224,3 +258,12 @@ def _noop(env: Env, settings: WorldSettings) -> Any:
             raise UserError(f"noop is {settings.noop!r}: no action of {settings.id!r}. There are: {there}.")
         noop = texts.index(settings.noop)
     return drift.seen_through(env, noop)
+
+
+def _check_expert(env: Env, settings: WorldSettings) -> None:
+    """A foreign env's own `expert` would speak of actions that have other numbers here."""
+    if settings.expert and (isinstance(drift.undrifted(env), Foreign) or not has_expert(env)):
+        raise UserError(
+            f"expert is true, but world {settings.id!r} does not know the right action. Set expert: false, or give the "
+            "env a method expert() that returns it (see envs.native)."
+        )

@@ -17,10 +17,12 @@ from minigrid.core.world_object import Ball, Box, Key, Wall
 
 KINDS = ("ball", "key", "box")
 COLOURS = ("red", "green", "blue", "purple", "yellow", "grey")
+THINGS = tuple(itertools.product(KINDS, COLOURS))
 ACTIONS = ("turn left", "turn right", "go forward")
 LEFT, RIGHT, FORWARD = range(3)
 VIEW = 7  # tiles a side
 TILE = 8  # pixels a side
+LONE_SIZE = 6  # of a room with one thing in it, walls included
 UNSEEN, EMPTY, WALL, AGENT, FIRST_THING = range(5)  # rows of the atlas; things follow, kind by kind
 
 Pose = tuple[int, int, int]
@@ -49,7 +51,7 @@ def atlas() -> np.ndarray:
         Grid.render_tile(Wall(), None, True, TILE),
         Grid.render_tile(None, 3, True, TILE),
     ]
-    drawn = [Grid.render_tile(classes[k](c), None, True, TILE) for k, c in itertools.product(KINDS, COLOURS)]
+    drawn = [Grid.render_tile(classes[k](c), None, True, TILE) for k, c in THINGS]
     return np.stack(plain + drawn).astype(np.uint8)
 
 
@@ -98,6 +100,16 @@ def picture(seen: np.ndarray) -> np.ndarray:
     """Tiles `[49]` -> pixels, uint8 `[56, 56, 3]`."""
     rows = atlas()[seen].reshape(VIEW, VIEW, TILE, TILE, 3)
     return np.ascontiguousarray(rows.swapaxes(1, 2)).reshape(VIEW * TILE, VIEW * TILE, 3)
+
+
+def lone(thing: tuple[str, str], rng: np.random.Generator) -> tuple[Layout, Pose]:
+    """A room with this one thing in it, anywhere, and a pose that sees it."""
+    inner = list(itertools.product(range(1, LONE_SIZE - 1), repeat=2))
+    while True:
+        cell, stand = (inner[i] for i in rng.choice(len(inner), 2, replace=False))
+        layout, pose = Layout(LONE_SIZE, (cell,), (thing,)), (*stand, int(rng.integers(4)))
+        if sees(layout, pose, 0):
+            return layout, pose
 
 
 # -- the expert -------------------------------------------------------------------------------------------------------

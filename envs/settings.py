@@ -51,6 +51,7 @@ class WorldSettings(Settings):
         noop: the action, as the env itself calls it, that an unreadable reply becomes. Without it (and without a
             `noop` of the env) an unreadable reply does not step the world.
         unreadable_reward: added for an unreadable reply.
+        expert: put the expert's answer to every observation into info; updates and annotators can learn from it.
         prompt: a template around what the agent is told: `{text}` stands for that.
         thought: the mark that ends a thought, for example `</think>`. With it any text may be said, and the action is
             what stands behind the last mark. Say so in `prompt`, and leave room in `speech.longest`.
@@ -65,6 +66,7 @@ class WorldSettings(Settings):
     max_steps: Annotated[int, Field(ge=1)] | None = None
     noop: str | None = None
     unreadable_reward: Annotated[float, Field(allow_inf_nan=False)] = 0.0
+    expert: bool = False
     prompt: str = "{text}"
     thought: Annotated[str | None, Field(min_length=1)] = None
     instruction: str | None = None

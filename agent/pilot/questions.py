@@ -14,8 +14,7 @@ from agent.pilot.words import NAMELESS, WAYS
 from envs.multimodal import compose
 from envs.rooms import (
     ACTIONS,
-    COLOURS,
-    KINDS,
+    THINGS,
     VIEW,
     Layout,
     Pose,
@@ -27,7 +26,6 @@ from envs.rooms import (
 )
 
 Rng = np.random.Generator
-THINGS = tuple(itertools.product(KINDS, COLOURS))
 NOWHERE = -1
 UNDECIDED = ("unsure", "unexplained")
 """Kinds of questions that have no right answer: what is recorded as theirs is drawn at random."""

@@ -88,6 +88,44 @@ class Corridor(gymnasium.Env[dict[str, Any], Any]):
         return {"image": image, "text": text}
 
 
+class Guided(Corridor):
+    """A corridor that knows the way. Potential: minus the cells to go.
+
+    Args:
+        told: more of every info.
+        right: the action its expert gives.
+    """
+
+    def __init__(self, told: dict[str, Any] | None = None, right: int = 1, **more: Any) -> None:
+        super().__init__(**more)
+        self.told, self.right = told or {}, right
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        seen, _ = super().reset(seed=seed, options=options)
+        return seen, {"potential": -GOAL}
+
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        seen, reward, over, late, info = super().step(action)
+        return seen, reward, over, late, {**info, "potential": self.at - GOAL, **self.told}
+
+    def expert(self) -> int:
+        return self.right
+
+
+class Raw(gymnasium.Env[Any, Any]):
+    """A foreign env whose expert speaks in its own actions."""
+
+    metadata = {"render_modes": []}  # noqa: RUF012
+    observation_space = spaces.Discrete(2)
+    action_space = spaces.Discrete(5)
+
+    def __init__(self, render_mode: None = None) -> None:
+        self.render_mode = render_mode
+
+    def expert(self) -> int:
+        return 4
+
+
 class Echo(gymnasium.Env[dict[str, Any], Any]):
     """Text only, open answers: `hello there` wins."""
 
@@ -178,6 +216,8 @@ class Rude(gymnasium.Env[dict[str, Any], Any]):
 
 gymnasium.register("Rude-v0", entry_point="tests.envs.fake_worlds:Rude")
 gymnasium.register("Corridor-v0", entry_point="tests.envs.fake_worlds:Corridor")
+gymnasium.register("Guided-v0", entry_point="tests.envs.fake_worlds:Guided")
+gymnasium.register("Raw-v0", entry_point="tests.envs.fake_worlds:Raw")
 gymnasium.register("CorridorTimed-v0", entry_point="tests.envs.fake_worlds:Corridor", max_episode_steps=5)
 gymnasium.register("Echo-v0", entry_point="tests.envs.fake_worlds:Echo")
 gymnasium.register("Doors-v0", entry_point="tests.envs.fake_worlds:Doors")

@@ -8,7 +8,7 @@ from minigrid.core.world_object import Ball, Box
 from minigrid.envs.babyai.core.roomgrid_level import RoomGridLevel
 from minigrid.wrappers import RGBImgPartialObsWrapper
 
-from envs.babyai import GoTo, Level, expert
+from envs.babyai import GoTo, Level
 from envs.component import UserError
 from envs.rooms import (
     COLOURS,
@@ -71,7 +71,7 @@ def test_pixels_are_those_of_minigrids_own_wrapper(room_size):
 
 @pytest.mark.parametrize("options", [{}, {"objects": 2, "room_size": 5}, {"objects": 4}, {"kinds": ("ball",)}])
 def test_the_expert_without_memory_always_wins(options):
-    assert play(expert, range(150), **options) == 1.0
+    assert play(GoTo.expert, range(150), **options) == 1.0
 
 
 def test_who_does_not_listen_loses():
@@ -93,7 +93,7 @@ def test_who_does_not_listen_loses():
     assert play(nearest, seeds) < 0.5
 
 
-def test_a_wrong_thing_walked_up_to_fails_and_one_turned_to_does_not():
+def cornered():
     """From the north-west corner: a red box to the south, a red ball two steps east; the blue ball is asked for."""
     layout = Layout(6, ((3, 1), (1, 2), (4, 4)), (("ball", "red"), ("box", "red"), ("ball", "blue")))
     env = GoTo()
@@ -105,6 +105,22 @@ def test_a_wrong_thing_walked_up_to_fails_and_one_turned_to_does_not():
         level.grid.set(*cell, thing)
     level.layout, level.target, level.agent_pos, level.agent_dir = layout, 2, (1, 1), 0
     level.instrs.desc.obj_poss = [(4, 4)]
+    return env
+
+
+def test_potential_is_a_tenth_of_the_shortest_way():
+    """To the red ball: turned away two steps, then one. To the blue one there is no way: forward walks up to a wrong
+    thing, so the whole budget counts."""
+    env = cornered()
+    assert env.step(RIGHT)[4]["potential"] == -env.budget / 10
+    env.level.target = 0
+    assert [env.step(action)[4]["potential"] for action in (RIGHT, LEFT, LEFT)] == [-0.3, -0.2, -0.1]
+    _, told = env.reset(seed=3)
+    assert told["potential"] == -steps_to_go(env.level.layout, env.level.target)[env.level.pose] / 10
+
+
+def test_a_wrong_thing_walked_up_to_fails_and_one_turned_to_does_not():
+    env = cornered()
     _, reward, terminated, truncated, info = env.step(RIGHT)  # the box is in front now
     assert not terminated
     assert not info["success"]

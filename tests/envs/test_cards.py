@@ -6,23 +6,11 @@ import gymnasium
 import numpy as np
 import pytest
 from gymnasium.utils.env_checker import check_env
+from playing import play
 
 from envs import cards
-from envs.cards import RANKS, SUITS, Higher, NumberLine, draw_cards, draw_numbers, expert_number
+from envs.cards import RANKS, SUITS, Higher, NumberLine, draw_cards, draw_numbers
 from envs.component import UserError
-
-
-def play(env, policy, seeds):
-    """Share of episodes won."""
-    won = 0
-    for seed in seeds:
-        env.reset(seed=seed)
-        over = False
-        while not over:
-            _, _, terminated, truncated, info = env.step(policy(env))
-            over = terminated or truncated
-        won += info["success"]
-    return won / len(seeds)
 
 
 @pytest.mark.parametrize("name", ["NumberLine-v0", "Higher-v0"])
@@ -56,10 +44,21 @@ def test_every_step_of_the_number_line_must_be_right():
     ]
 
 
+def test_the_number_line_tells_how_far_it_is():
+    """From 3 to 6: a tenth for each number between."""
+    env = NumberLine()
+    env.reset(seed=0)
+    env.target, env.current, env.distance, env.left = 6, 3, 3, 3
+    assert [env.step(action)[4]["potential"] for action in (cards.MINUS, cards.PLUS)] == [-0.4, -0.3]
+    target, current = env.target, env.current
+    assert env.reset(seed=5)[1]["potential"] == -abs(env.target - env.current) / 10
+    assert (target, current) == (6, 3)
+
+
 def test_number_line_is_won_by_looking_only():
     env, seeds = NumberLine(), range(400)
     rng = np.random.default_rng(0)
-    assert play(env, lambda e: expert_number(e.target, e.current), seeds) == 1.0
+    assert play(env, NumberLine.expert, seeds) == 1.0
     assert play(env, lambda e: cards.PLUS, seeds) == 0.5
     assert play(env, lambda e: cards.MINUS, seeds) == 0.5
     assert play(env, lambda e: rng.integers(2), seeds) < 0.2
@@ -67,7 +66,7 @@ def test_number_line_is_won_by_looking_only():
 
 def test_higher_needs_picture_and_rule():
     env, seeds = Higher(), range(400)
-    assert play(env, lambda e: e.winner, seeds) == 1.0
+    assert play(env, Higher.expert, seeds) == 1.0
     assert play(env, lambda e: cards.LEFT, seeds) == 0.5
     # deaf: always the higher card, whatever the rule says
     assert play(env, lambda e: e.winner if e.named == "higher" else 1 - e.winner, seeds) == 0.5
@@ -86,5 +85,7 @@ def test_no_two_pictures_are_alike():
 def test_options_out_of_range_name_the_remedy():
     with pytest.raises(UserError, match="least is 10"):
         NumberLine(least=10)
+    with pytest.raises(UserError, match="most is 3: with least 4, numbers start 4 to 9 apart"):
+        NumberLine(least=4, most=3)
     with pytest.raises(UserError, match="rule is 'best'"):
         Higher(rule="best")
