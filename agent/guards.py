@@ -5,6 +5,7 @@ falls the candidate goes back to its best moment.
 """
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -77,7 +78,7 @@ def about_round(episodes: Sequence[Episode]) -> dict[str, float]:
     for episode in kept:
         gains.setdefault(episode.group, []).append(sum(step.reward for step in episode.steps))
     spread = [max(of_group) - min(of_group) > 1e-9 for of_group in gains.values()]
-    means = {
+    means: dict[str, list[Any]] = {
         "return": [gain for of_group in gains.values() for gain in of_group],
         "entropy": [-float(step.action.logprobs.sum()) for step in steps],
         "spread": spread,

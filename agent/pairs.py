@@ -113,8 +113,9 @@ class PairMaker:
     def make(self, episodes: Sequence[Episode]) -> tuple[list[PreferencePair], dict[str, float]]:
         """Pairs in the order of sources, then of episodes; none where nothing can be told apart.
 
-        Couples of a task and cycle with the same two answers to the same observation make one pair a source, by the
-        mean of their margins: so a state that all come to doesn't count for more, and luck cancels out.
+        Of `parting`, every couple makes a pair: how often a group parts so is how much it counts. Of other sources,
+        couples of a task and cycle with the same two answers to the same observation make one pair, by the mean of
+        their margins: so a state that all come to doesn't count for more, and luck cancels out.
 
         Returns:
             The pairs and the metrics above.
@@ -150,7 +151,7 @@ class PairMaker:
             if margin is None or not math.isfinite(margin):
                 tally["dropped_undecided"] += 1
                 continue
-            key, sign = key_of(couple)
+            key, sign = key_of(couple) if source != "parting" else (len(found), 1)
             tally["dropped_twice"] += key in found
             a, b = (couple.a, couple.b) if sign > 0 else (couple.b, couple.a)
             verdict = found.setdefault(key, _Verdict(a, b, [], []))

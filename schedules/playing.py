@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 
 from agent.lesson import Round
-from agent.rewards import Rewards
 from envs.collect import collect
 from envs.types import Episode, Ticket
 from schedules.loop import Loop

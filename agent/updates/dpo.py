@@ -47,7 +47,7 @@ class Config(UpdateSettings):
         retire_margin: nats of margin beyond which a pair teaches nothing any more.
     """
 
-    loss: dict[Name, float] = Field(default_factory=lambda: {"sigmoid": 1.0})
+    loss: dict[Name, float] = {"sigmoid": 1.0}
     beta: float = Field(0.5, gt=0)
     smoothing: float = Field(0.0, ge=0, lt=0.5)
     simpo_margin: float = Field(0.5, ge=0)
@@ -88,7 +88,8 @@ class Dpo:
             old = lesson.pairs.draw(self.settings.replayed) if self.settings.replayed else []
             if self.settings.replayed:
                 lesson.pairs.keep(pairs)
-            learner.about |= about | {"pairs": float(len(pairs))}
+            learner.about |= {name: value for name, value in about.items() if value or "dropped" not in name}
+            learner.about["pairs"] = float(len(pairs))
             if old:
                 learner.about["pairs_replayed"] = float(len(old))
             if not pairs and not old:

@@ -22,6 +22,7 @@ from agent.batch import Sample, samples_of, sound
 from agent.learner import Learner, Metrics, UpdateSettings
 from agent.lesson import Lesson
 from agent.report import UpdateReport
+from envs.types import Episode
 
 
 class Config(UpdateSettings):
@@ -30,7 +31,8 @@ class Config(UpdateSettings):
     Attributes:
         loss: `kto` or `bco`.
         beta: the strength of the pull to the reference.
-        good_weight, bad_weight: of good and of bad answers.
+        good_weight, bad_weight: of good and of bad answers, each side shared out among its answers of the round: as
+            the paper asks, many bad ones don't outweigh few good ones.
         step_weight: of the advantage among steps that saw the very same, beside the episode's, in judging.
         discount: of the return to go.
     """
@@ -64,10 +66,19 @@ class Kto:
             if not len(judged):
                 learner.skipped = "every group had equal returns: nothing to judge"
                 continue
-            yield from learner.learn(samples, partial(self._loss, learner, samples, worth > 0), judged.tolist())
+            good = worth > 0
+            weights = [
+                weight * len(judged) / (2 * max(1, count))
+                for weight, count in (
+                    (self.settings.good_weight, int(good.sum())),
+                    (self.settings.bad_weight, len(judged) - int(good.sum())),
+                )
+            ]
+            loss = partial(self._loss, learner, samples, good, (weights[0], weights[1]))
+            yield from learner.learn(samples, loss, judged.tolist())
         return learner.report()
 
-    def _worth(self, episodes: Sequence) -> np.ndarray:
+    def _worth(self, episodes: Sequence[Episode]) -> np.ndarray:
         """Above 0 where a decision was good, below where bad, float64 `[B]`."""
         per_episode, _ = group_relative(returns(episodes), [e.group for e in episodes])
         worth = np.repeat(per_episode, [len(e.steps) for e in episodes])
@@ -77,21 +88,27 @@ class Kto:
         return worth
 
     def _loss(
-        self, learner: Learner, samples: list[Sample], is_good: np.ndarray, some: Sequence[int]
+        self,
+        learner: Learner,
+        samples: list[Sample],
+        is_good: np.ndarray,
+        weights: tuple[float, float],
+        some: Sequence[int],
     ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
         now = learner.policy.score([samples[i] for i in some])
         sums, good = now.sums, torch.from_numpy(is_good[list(some)])
         reference = torch.tensor([float(samples[i].logprobs.sum()) for i in some])
         ratio = (sums - reference).detach()
         kl = float((ratio.exp() * ratio).mean().clamp(min=0))
-        value = self._per_answer(sums, reference, good, kl).mean()
+        value = self._per_answer(sums, reference, good, kl, weights).mean()
         pull, about = learner.anchor.term(some, now)
         means = {name: ratio[which].mean() for name, which in (("good", good), ("bad", ~good)) if which.any()}
         return value + pull, means | about | {"kl": torch.tensor(kl)}
 
-    def _per_answer(self, sums: torch.Tensor, reference: torch.Tensor, good: torch.Tensor, kl: float) -> torch.Tensor:
+    def _per_answer(
+        self, sums: torch.Tensor, reference: torch.Tensor, good: torch.Tensor, kl: float, weights: tuple[float, float]
+    ) -> torch.Tensor:
         config = self.settings
-        weights = config.good_weight, config.bad_weight
         if config.loss == "kto":
             return losses.kto(sums, reference, good, config.beta, kl, weights)
         rewards = config.beta * (sums - reference)

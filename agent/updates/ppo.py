@@ -12,6 +12,7 @@ them; `kl_champion` what the reward was charged for; and those of `agent.guards.
 
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -203,7 +204,7 @@ class RowBuffer(RolloutBuffer):
         ):  # fmt: skip
             setattr(self, name, column.astype(np.float32).reshape(count, 1))
 
-    def get(self, batch_size: int | None = None) -> Iterator[RolloutBufferSamples]:  # type: ignore[override]
+    def get(self, batch_size: int | None = None) -> Iterator[RolloutBufferSamples]:
         """Minibatches in a fresh order, of equal size."""
         count = -(-self.buffer_size // (batch_size or self.buffer_size))
         for some in np.array_split(self.rng.permutation(self.buffer_size), count):
@@ -213,9 +214,9 @@ class RowBuffer(RolloutBuffer):
 class RowPolicy(ActorCriticPolicy):
     """SB3's view of ours: it knows rows by their numbers, and its weights are the candidate's and the critic's."""
 
-    def __init__(self, *given: object, trainer: "Trainer") -> None:
+    def __init__(self, *given: Any, trainer: "Trainer", **more: Any) -> None:
         self.trainer = trainer
-        super().__init__(*given)  # type: ignore[arg-type]
+        super().__init__(*given, **more)
 
     def _build(self, lr_schedule: object) -> None:
         learner = self.trainer.learner
@@ -223,7 +224,7 @@ class RowPolicy(ActorCriticPolicy):
         self.critic = self.trainer.critic
         self.optimizer = learner.optimizer
 
-    def evaluate_actions(self, obs: Tensor, actions: Tensor) -> tuple[Tensor, Tensor, Tensor]:  # type: ignore[override]
+    def evaluate_actions(self, obs: Tensor, actions: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Values, log-probs and entropies of rows, `[R]` each."""
         return self.trainer.evaluate(obs.flatten().long().numpy())
 
@@ -235,7 +236,7 @@ class Trainer:
         self.learner, self.critic, self.settings = learner, critic, settings
         self.rows: Rows | None = None
         self.model = PPO(
-            RowPolicy, None, learning_rate=self._rate, n_steps=2, clip_range=settings.clip,  # type: ignore[arg-type]
+            RowPolicy, None, learning_rate=self._rate, n_steps=2, clip_range=settings.clip,
             ent_coef=settings.entropy_weight, vf_coef=settings.value_weight, max_grad_norm=settings.max_grad_norm,
             target_kl=settings.stop.kl, n_epochs=1, device="cpu", policy_kwargs={"trainer": self},
             _init_setup_model=False,

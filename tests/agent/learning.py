@@ -19,15 +19,15 @@ EXCHANGES: list[dict[str, object]] = [
     {"type": "controls", "exchange": ["red", "green"]},
     {"type": "controls", "exchange": ["blue", "yellow"]},
 ]
-FAST = {"learning_rate": 1e-2, "minibatch": 64}
+FAST = {"learning_rate": 5e-3, "minibatch": 64}
 TUNED: dict[str, dict[str, object]] = {
-    "grpo": FAST,
-    "rloo": FAST,
+    "grpo": {**FAST, "exploration_weight": 0.05},
+    "rloo": {**FAST, "exploration_weight": 0.05},
     "reinforce": {**FAST, "groups": 256},
-    "ppo": {"learning_rate": 1e-2, "minibatch": 64, "groups": 256, "epochs": 2, "kl_weight": 0.01},
+    "ppo": {"learning_rate": 5e-3, "minibatch": 64, "groups": 256, "epochs": 2, "kl_weight": 0.01},
     "dpo": {"learning_rate": 3e-3, "minibatch": 64},
-    "kto": {"learning_rate": 1e-2, "minibatch": 64},
-    "sft": {"learning_rate": 1e-2, "minibatch": 64, "groups": 256},
+    "kto": {"learning_rate": 3e-3, "minibatch": 64, "groups": 64, "epochs": 2, "beta": 1},
+    "sft": {"learning_rate": 3e-3, "minibatch": 64, "groups": 256},
     "hybrid": {},
     "stages": {},
 }
@@ -40,7 +40,7 @@ def settings(name: str, **changes: object) -> dict[str, object]:
         return {"type": name, "rl": settings("grpo", **changes), "dpo": settings("dpo", **changes)}
     if name == "stages":
         halves = {**changes, "rounds": -(-int(str(common["rounds"])) // 2)}
-        return {"type": name, "stages": [settings("dpo", **halves), settings("grpo", **halves)]}
+        return {"type": name, "stages": [settings("sft", **halves), settings("grpo", **halves)]}
     return {"type": name, **common, **TUNED[name], **changes}
 
 

@@ -32,22 +32,21 @@ class Contrary:
 # -- parting ----------------------------------------------------------------------------------------------------------
 
 
-def test_parting_is_what_pairs_from_episodes_makes_but_for_duplicates() -> None:
+def test_parting_is_what_pairs_from_episodes_makes() -> None:
     """a: left (0), then pick 0 -> 1.0; b: left (0), then 1 -> -0.5; c: right 0.25.
 
-    a and b part in the left room by 1.5. At the start, a is better than c by 0.75 and b worse by 0.75: even, so no
-    pair, where `pairs_from_episodes` gives both.
+    a and b part in the left room by 1.5; at the start, a is better than c by 0.75 and b worse by 0.75: how often a
+    group parts so is how much it counts, so all three stay.
     """
     a = played("a", (START, 0, 0.0), (LEFT, 0, 1.0))
     b = played("b", (START, 0, 0.0), (LEFT, 1, -0.5))
     c = played("c", (START, 1, 0.25))
     pairs, metrics = maker("parting").make([a, b, c])
-    assert told(pairs) == [("left room", CHOICES[0], CHOICES[1], 1.5)]
+    assert told(pairs) == told(pairs_from_episodes([a, b, c]))
+    assert len(pairs) == 3
     assert pairs[0].source == "parting/returns"
-    assert len(pairs_from_episodes([a, b, c])) == 3
-    assert metrics["pairs_parting"] == 1
-    assert metrics["dropped_twice"] == 1
-    assert metrics["dropped_undecided"] == 1
+    assert metrics["pairs_parting"] == 3
+    assert metrics["dropped_twice"] == 0
     assert metrics["agreement"] == 1.0
 
 
@@ -69,7 +68,7 @@ def test_a_state_that_many_come_to_is_one_pair_by_the_majority() -> None:
         for group, rewards in (("g", (1.0, 0.0)), ("h", (1.0, 0.0)), ("i", (0.0, 0.5)))
         for command, reward in enumerate(rewards)
     ]
-    pairs, metrics = maker("parting").make(episodes)
+    pairs, metrics = maker("steps").make(episodes)
     assert told(pairs) == [("<image>start", CHOICES[0], CHOICES[1], 0.5)]
     assert metrics["dropped_twice"] == 2
 
@@ -88,7 +87,7 @@ def test_other_pictures_tasks_or_cycles_are_no_duplicates_and_equal_pictures_are
         (two("h", START, task="t"), 2),
         (two("h", START, cycle=3), 2),
     ):
-        assert len(maker("parting").make([*first, *more])[0]) == count
+        assert len(maker("steps").make([*first, *more])[0]) == count
 
 
 def test_the_annotator_judges_and_agreement_says_how_often_the_returns_do_too() -> None:
