@@ -53,7 +53,8 @@ def test_parting_is_what_pairs_from_episodes_makes() -> None:
 def test_what_a_pair_carries() -> None:
     a = played("a", (START, 0, 1.0), task="t", cycle=7)
     b = played("b", (START, 1, 0.0), task="t", cycle=7)
-    (pair,), _ = maker("parting").make([b, a])
+    (pair,), metrics = maker("parting").make([b, a])
+    assert metrics["agreement"] == 1.0
     assert pair.observation is a.steps[0].observation
     assert pair.chosen is a.steps[0].action
     assert pair.rejected is b.steps[0].action
