@@ -31,6 +31,11 @@ from agent.wrong_images import Kind, noised_pairs, wrong_observations
 Name = Literal["sigmoid", "ipo", "hinge", "simpo", "bco", "nll"]
 
 
+def plain_dpo() -> dict[Name, float]:
+    """The loss of the paper alone."""
+    return {"sigmoid": 1.0}
+
+
 class Config(UpdateSettings):
     """DPO's own settings.
 
@@ -47,7 +52,7 @@ class Config(UpdateSettings):
         retire_margin: nats of margin beyond which a pair teaches nothing any more.
     """
 
-    loss: dict[Name, float] = {"sigmoid": 1.0}
+    loss: dict[Name, float] = Field(default_factory=plain_dpo)
     beta: float = Field(0.5, gt=0)
     smoothing: float = Field(0.0, ge=0, lt=0.5)
     simpo_margin: float = Field(0.5, ge=0)

@@ -21,8 +21,8 @@ EXCHANGES: list[dict[str, object]] = [
 ]
 FAST = {"learning_rate": 5e-3, "minibatch": 64}
 TUNED: dict[str, dict[str, object]] = {
-    "grpo": {**FAST, "exploration_weight": 0.05},
-    "rloo": {**FAST, "exploration_weight": 0.05},
+    "grpo": FAST,
+    "rloo": FAST,
     "reinforce": {**FAST, "groups": 256},
     "ppo": {"learning_rate": 5e-3, "minibatch": 64, "groups": 256, "epochs": 2, "kl_weight": 0.01},
     "dpo": {"learning_rate": 3e-3, "minibatch": 64},

@@ -11,6 +11,7 @@ import torch
 
 from agent.inspection import TOLERANCE, round_trip
 from agent.learner import Learner, UpdateSettings
+from agent.lesson import Lesson
 from agent.lvlm import budget as budgets
 from agent.lvlm import checkpoint
 from agent.lvlm.adapters import LoraSettings
@@ -22,6 +23,7 @@ from agent.policy import Policy
 from agent.rehearsal import Rehearsal
 from envs.component import UserError
 from envs.types import Choices, Observation, Reply
+from tests.agent.learning import given
 from tests.tiny_families import build_family
 
 CHOICES = ("turn left", "turn right", "go forward")
@@ -104,7 +106,7 @@ def test_scoring_goes_on_with_half(policy: Policy, monkeypatch: pytest.MonkeyPat
     samples = [policy.ask(observation, CHOICES) for observation in ASKED]
     with torch.no_grad():
         before = policy.score(samples).table
-        monkeypatch.setattr(policy.engine, "logits", Full(policy.engine.logits, 40, ERRORS["cuda"]))
+        monkeypatch.setattr(policy.engine, "read", Full(policy.engine.read, 40, ERRORS["cuda"]))
         after = policy.score(samples).table
     assert policy.budget.halvings > 0
     assert before is not None
@@ -119,10 +121,9 @@ def learn(policy: Policy, tokens: int) -> Rehearsal:
         rehearsal = Rehearsal(samples[:6], policy.score(samples[:6]))
     policy.fork()
     policy.budget.tokens = tokens
-    learner = Learner("test", policy, rehearsal, UpdateSettings(rehearsal_batch=6))
-    learner.step(
-        range(12), lambda some: (-policy.score([samples[i] for i in some]).sums.mean(), {}), np.random.default_rng(0)
-    )
+    lesson = Lesson(policy, given([]), rehearsal, np.random.default_rng(0))
+    learner = Learner("test", lesson, UpdateSettings(rehearsal_batch=6))
+    learner.step(range(12), lambda some: (-policy.score([samples[i] for i in some]).sums.mean(), {}))
     return rehearsal
 
 
@@ -148,7 +149,7 @@ def test_a_step_is_done_again_in_smaller_pieces(tiny_folder: Path, monkeypatch: 
 def run_out(patch: pytest.MonkeyPatch, policy: Policy, where: str) -> None:
     """Memory runs out, twice, in an optimizer step."""
     left = [2]
-    real = {"forward": policy.engine.logits, "backward": torch.autograd.grad}[where]
+    real = {"forward": policy.engine.read, "backward": torch.autograd.grad}[where]
 
     def broken(*given: Any, **named: Any) -> Any:
         if left[0] and torch.is_grad_enabled():
@@ -157,13 +158,13 @@ def run_out(patch: pytest.MonkeyPatch, policy: Policy, where: str) -> None:
         return real(*given, **named)
 
     if where == "forward":
-        patch.setattr(policy.engine, "logits", broken)
+        patch.setattr(policy.engine, "read", broken)
     else:
         patch.setattr(torch.autograd, "grad", broken)
 
 
 def test_one_prompt_that_does_not_fit_is_said(policy: Policy, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(policy.engine, "logits", Full(policy.engine.logits, 8, ERRORS["cuda"]))
+    monkeypatch.setattr(policy.engine, "read", Full(policy.engine.read, 8, ERRORS["cuda"]))
     with pytest.raises(UserError, match="a single prompt takes more memory than there is"):
         act(policy, CHOICES)
     with pytest.raises(UserError, match="a single prompt takes more memory than there is"):
@@ -171,8 +172,8 @@ def test_one_prompt_that_does_not_fit_is_said(policy: Policy, monkeypatch: pytes
 
 
 def test_other_faults_are_not_taken_for_it(policy: Policy, monkeypatch: pytest.MonkeyPatch) -> None:
-    fault = Full(policy.engine.logits, 8, lambda: RuntimeError("shapes differ"))
-    monkeypatch.setattr(policy.engine, "logits", fault)
+    fault = Full(policy.engine.read, 8, lambda: RuntimeError("shapes differ"))
+    monkeypatch.setattr(policy.engine, "read", fault)
     with pytest.raises(RuntimeError, match="shapes differ"):
         act(policy, CHOICES)
     assert policy.budget.halvings == 0

@@ -10,12 +10,14 @@ import torch
 
 from agent.batch import Sample
 from agent.learner import Learner, UpdateSettings
+from agent.lesson import Lesson
 from agent.lvlm.adapters import LoraSettings
 from agent.lvlm.checkpoint import ModelSettings
 from agent.lvlm.crew import Crew
 from agent.policy import Policy
 from agent.rehearsal import Rehearsal
 from envs.types import Observation, Reply
+from tests.agent.learning import given
 from tests.tiny_families import build_family
 
 CHOICES = ("turn left", "turn right", "go forward")
@@ -41,12 +43,13 @@ def one_step(policy: Policy) -> torch.Tensor:
     with torch.no_grad():
         rehearsal = Rehearsal(samples[:5], policy.score(samples[:5]))
     policy.fork()
-    learner = Learner("test", policy, rehearsal, UpdateSettings(rehearsal_batch=5, learning_rate=1e-2))
+    lesson = Lesson(policy, given([]), rehearsal, np.random.default_rng(0))
+    learner = Learner("test", lesson, UpdateSettings(rehearsal_batch=5, learning_rate=1e-2))
 
     def loss(some: Sequence[int]) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
         return -policy.score([samples[i] for i in some]).sums.mean(), {}
 
-    learner.step(range(len(samples)), loss, np.random.default_rng(0))
+    learner.step(range(len(samples)), loss)
     return torch.cat([parameter.detach().flatten() for parameter in policy.parameters()])
 
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from agent.advantages import group_relative, returns_to_go, step_groups
-from agent.losses import clipped_surrogate, doubt, dpo_sigmoid, masked_mean, table_kl
+from agent.losses import clipped_surrogate, doubt, masked_mean, table_kl
 from envs.types import Action, Episode, Observation, Step, StopReason
 
 
@@ -99,20 +99,6 @@ def test_clipping_stops_the_gradient() -> None:
     loss.backward()
     assert now.grad is not None
     assert float(now.grad) == 0.0
-
-
-def test_dpo_by_hand() -> None:
-    """Chosen -1 (reference -2), rejected -3 (reference -1): margin 1 + 2 = 3; beta 0.5: log(1 + e^-1.5) = 0.201413."""
-    loss, margin = dpo_sigmoid(*(torch.tensor([x]) for x in (-1.0, -3.0, -2.0, -1.0)), beta=0.5)
-    assert float(margin) == 3.0
-    assert float(loss) == pytest.approx(0.2014133, rel=1e-5)
-
-
-def test_dpo_at_the_reference_is_log_two() -> None:
-    same = torch.tensor([-1.0, -2.0])
-    loss, margin = dpo_sigmoid(same, same - 1, same, same - 1, beta=0.1)
-    assert float(loss) == pytest.approx(np.log(2))
-    assert margin.tolist() == [0.0, 0.0]
 
 
 def test_table_kl_by_hand() -> None:

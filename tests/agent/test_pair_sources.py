@@ -133,7 +133,7 @@ def test_the_policy_can_score_the_experts_answer(tiny_folder: Path) -> None:
         (pair,), _ = make([episode("a", RNG, steps=(seen,))])
         samples = (sample_of(LEFT, choices, pair.chosen), sample_of(LEFT, choices, pair.rejected))
         with torch.no_grad():
-            scores = [float(side[0]) for side in policy.score_pairs([samples])]
+            scores = policy.score(samples).sums.tolist()
         assert all(map(np.isfinite, scores))
         if choices:
             table = policy.table(LEFT, choices)

@@ -23,8 +23,13 @@ def policy(tiny_folder: Path) -> Policy:
     return Policy(ModelSettings(path=str(tiny_folder), threads=1), LoraSettings(rank=4), speech=Speech(longest=12))
 
 
+def speak(policy: Policy, speech: Speech) -> None:
+    """Say and score by other rules from now on."""
+    policy.speaker = policy.scorer.speaker = Speaker(policy.engine, policy.prompter, policy.banned, speech)
+
+
 def say(policy: Policy, speech: Speech) -> list[Reply]:
-    policy.speaker = Speaker(policy.engine, policy.prompter, policy.banned, speech)
+    speak(policy, speech)
     return policy.act(ASKED, [None] * len(ASKED), [np.random.default_rng(i) for i in range(len(ASKED))])
 
 
@@ -80,7 +85,7 @@ def test_the_temperature_is_that_of_sampling_and_of_scoring(policy: Policy, temp
 def test_a_closed_set_is_sampled_at_temperature_one(policy: Policy) -> None:
     choices = ("turn left", "turn right")
     before = policy.table(ASKED[0], choices)
-    policy.speaker = Speaker(policy.engine, policy.prompter, policy.banned, Speech(temperature=5.0))
+    speak(policy, Speech(temperature=5.0))
     assert policy.table(ASKED[0], choices) == before
 
 

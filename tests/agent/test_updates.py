@@ -52,7 +52,6 @@ def test_learns_copycat_from_chance(name: str, policy: Policy, pool: WorldPool) 
     assert report.kl_new > 0.1
     assert report.kl_old_tasks is None
     assert report.flops > 0
-    assert not report.skipped
 
 
 @EVERY

@@ -13,7 +13,7 @@ from agent.learner import Learner
 from agent.policy import Policy
 from memory.database import Database
 from memory.store import ReplayMemory
-from schedules import cycle, loop
+from schedules import cycle, loop, playing
 from schedules.checkpoint import Ledger
 from schedules.cli import main
 from schedules.report import RUN_KEYS
@@ -135,7 +135,7 @@ class Stop:
 
 PLACES = {
     "before any cycle": (loop, "sit", 1),
-    "rollout": (cycle, "collect", 3),
+    "rollout": (playing, "collect", 2),
     "memory": (ReplayMemory, "add", 4),
     "update": (Learner, "step", 2),
     "exam": (loop, "sit", 3),
