@@ -1,0 +1,91 @@
+"""The pages of docs/updates can't rot: every YAML on them loads, and their tables are the settings with their defaults.
+
+A page's YAML is a whole stream, or a part of one: `update` of a cycle, `world` and `rewards` of a regime. Of a setting
+that is itself settings, the page has those of the inside, as `stop.kl`.
+"""
+
+import inspect
+import json
+import re
+from collections.abc import Iterator
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from pydantic_core import to_jsonable_python
+
+from agent.annotators import oracle
+from agent.learner import UpdateSettings
+from agent.rewards import CostBound, RewardSettings
+from envs.component import Settings, names
+from envs.multimodal import make_world
+from schedules.config import StreamSettings, effective
+
+DOCS = Path(__file__).parents[2] / "docs" / "updates"
+PAGES = {page.stem: page.read_text(encoding="utf-8") for page in sorted(DOCS.glob("*.md"))}
+BLOCKS = [(name, text) for name, page in PAGES.items() for text in re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)]
+ROW = re.compile(r"^\| `([\w.]+)` \| `([^`]+)` \|", re.MULTILINE)
+SHARED_PAGE = {"rloo": "grpo", "reinforce": "grpo"}
+WORLD = {"id": "envs.cards:NumberLine-v0", "success": {"info": "success"}}
+Rows = set[tuple[str, str]]
+
+
+def whole(part: dict[str, Any]) -> dict[str, Any]:
+    """The stream that `part` is, or a minimal one around it."""
+    if "stream" in part:
+        return part
+    assert part.keys() <= {"world", "rewards", "update"}
+    regime = {"world": WORLD, **{key: part[key] for key in ("world", "rewards") if key in part}}
+    cycle = {"task": "task", "update": part.get("update", {"type": "grpo"})}
+    return {"stream": "part", "regimes": {"task": regime}, "cycles": [cycle]}
+
+
+@pytest.mark.parametrize(("page", "block"), BLOCKS, ids=[page for page, _ in BLOCKS])
+def test_every_yaml_loads(page: str, block: str) -> None:
+    stream = effective(StreamSettings.model_validate(whole(yaml.safe_load(block))))
+    for regime in stream.regimes.values():
+        make_world(regime.world).close()
+    for plan in stream.cycles:
+        plan.build()
+
+
+def settings_of(model: type[Settings], prefix: str = "") -> Iterator[tuple[str, str]]:
+    """Names and defaults, as JSON, of the settings that a model itself declares."""
+    for name in inspect.get_annotations(model):
+        field = model.model_fields.get(name)
+        if field is None:  # a class variable
+            continue
+        default = "required" if field.is_required() else field.get_default(call_default_factory=True)
+        if isinstance(default, Settings):
+            yield from settings_of(type(default), f"{prefix}{name}.")
+        else:
+            yield prefix + name, json.dumps(to_jsonable_python(default))
+
+
+def wanted() -> dict[str, Rows]:
+    """For each page the rows that its tables must have."""
+    rows: dict[str, Rows] = {page: set() for page in PAGES}
+    for name in names("agent.updates"):
+        for model in import_module(f"agent.updates.{name}").Config.__mro__:
+            if issubclass(model, Settings) and model is not Settings:
+                page = "README" if model is UpdateSettings else SHARED_PAGE.get(name, name)
+                rows.setdefault(page, set()).update(settings_of(model))
+    for name in names("agent.annotators"):
+        rows["annotators"].update(settings_of(import_module(f"agent.annotators.{name}").Config))
+    rows["annotators"].update(settings_of(oracle.Drift, "drift."))
+    rows["rewards"].update([*settings_of(RewardSettings), *settings_of(CostBound, "cost.")])
+    return rows
+
+
+@pytest.mark.parametrize("page", wanted())
+def test_tables_are_the_settings_with_their_defaults(page: str) -> None:
+    told = {(name, json.dumps(yaml.safe_load(default))) for name, default in ROW.findall(PAGES.get(page, ""))}
+    assert told == wanted()[page], f"docs/updates/{page}.md: mend the rows that differ"
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_links_lead_somewhere(page: str) -> None:
+    for link in re.findall(r"\]\(([^)#]+)\)", PAGES[page]):
+        assert (DOCS / link).exists(), link
