@@ -219,11 +219,13 @@ class Policy:
         for some, said in self.budget.each([len(row) for row in rows], ask, retry=not torch.is_grad_enabled()):
             numbers = [i for row in some for i in in_row[row]]
             by_row = dict(zip(some, said, strict=True))
-            logits = [by_row[row] if at is None else by_row[row][at] for row, at in (places[i] for i in numbers)]
-            out += self._closed_scores(logits, [samples[i] for i in numbers], width, most)
-            out += self._open_scores(logits, [samples[i] for i in numbers], width, most)
-            closed = [i for _, members in self.asking.by_tree([samples[i].choices for i in numbers]) for i in members]
-            order += [numbers[m] for m in closed] + [i for i in numbers if samples[i].choices is None]
+            of_each = [samples[i] for i in numbers]
+            out += self._closed_scores([by_row[places[i][0]] for i in numbers], of_each, width, most)
+            order += [numbers[m] for _, members in self.asking.by_tree([s.choices for s in of_each]) for m in members]
+            free = [i for i in numbers if samples[i].choices is None]
+            if free:
+                out.append(self._open_scores(by_row, [(samples[i], *places[i]) for i in free], width, most))
+                order += free
         back = torch.tensor(np.argsort(np.array(order)))
         logprobs, mask, entropy, table = (torch.cat(part)[back] for part in zip(*out, strict=True))
         return Scores(logprobs, mask, entropy, table if all_closed else None)
@@ -258,19 +260,23 @@ class Policy:
             yield torch.cat([first, rest], 1), torch.cat([torch.ones_like(first), rest], 1), entropy, table
 
     def _open_scores(
-        self, logits: list[torch.Tensor], samples: list[Sample], width: int, most: int
-    ) -> Iterator[tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]]:
-        for row, sample in zip(logits, samples, strict=True):
-            if sample.choices is not None:
-                continue
-            log_probs = self.speaker.log_probs(row[: len(sample.tokens)])
-            said = log_probs.gather(1, torch.from_numpy(sample.tokens)[:, None].to(log_probs.device))[:, 0].cpu()
-            finite = log_probs.masked_fill(log_probs.isinf(), 0.0)
-            entropy = -(log_probs.exp() * finite).sum(1).mean().cpu()
-            pad = (0, width - len(said))
-            mask = torch.nn.functional.pad(torch.ones_like(said), pad)
-            table = torch.full((1, most), -torch.inf)
-            yield torch.nn.functional.pad(said, pad)[None], mask[None], entropy[None], table
+        self, by_row: dict[int, torch.Tensor], asked: list[tuple[Sample, int, list[int] | None]], width: int, most: int
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+        """`asked` are samples with their row and their places there; a place shared by several is looked at once."""
+        rows = list(dict.fromkeys(row for _, row, _ in asked))
+        log_probs = self.speaker.log_probs(torch.cat([by_row[row] for row in rows]))
+        entropy = -(log_probs.exp() * log_probs.masked_fill(log_probs.isinf(), 0.0)).sum(1)
+        starts = dict(zip(rows, np.cumsum([0] + [len(by_row[row]) for row in rows]).tolist(), strict=False))
+        places = torch.tensor([starts[row] + n for _, row, way in asked for n in way or ()])
+        tokens = torch.from_numpy(np.concatenate([sample.tokens for sample, _, _ in asked]))
+        there = torch.arange(width) < torch.tensor([len(sample.tokens) for sample, _, _ in asked])[:, None]
+        mask = there.float()
+
+        def spread(values: torch.Tensor) -> torch.Tensor:
+            return mask.masked_scatter(there, values.cpu())
+
+        said, doubt = spread(log_probs[places, tokens]), spread(entropy[places])
+        return said, mask, doubt.sum(1) / mask.sum(1), torch.full((len(asked), most), -torch.inf)
 
     # -- shared -------------------------------------------------------------------------------------------------------
 
