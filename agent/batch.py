@@ -6,7 +6,7 @@ is one decision per token.
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 import torch
@@ -32,20 +32,28 @@ class Scores:
         logprobs: float32 `[B, T]` nats; closed answers fill column 0.
         mask: float32 `[B, T]`, 1 where a decision was made.
         entropy: float32 `[B]` nats per decision.
-        table: for all-closed batches, float32 `[B, C]` log-probs of every allowed answer (-inf beyond a set's size).
+        table: float32 `[B, C]` log-probs of every allowed answer (-inf beyond a set's size, and for open answers); None
+            where all answers are open.
+        closed: bool `[B]`, which are closed.
         states: the prompt's last hidden state, `[B, hidden]`, where it was asked for; no gradient.
+        nexts: of open answers, where they were asked for: float32 `[B, T, K]` log-probs of K tokens at each place.
+        ids: those tokens, int64 `[B, T, K]`.
     """
 
     logprobs: torch.Tensor
     mask: torch.Tensor
     entropy: torch.Tensor
     table: torch.Tensor | None
+    closed: torch.Tensor
     states: torch.Tensor | None = None
+    nexts: torch.Tensor | None = None
+    ids: torch.Tensor | None = None
 
-    def first(self, count: int) -> "Scores":
-        """Those of the first `count` samples."""
-        table, states = (None if part is None else part[:count] for part in (self.table, self.states))
-        return Scores(self.logprobs[:count], self.mask[:count], self.entropy[:count], table, states)
+    def take(self, rows: Sequence[int] | slice) -> "Scores":
+        """Those of some samples."""
+        some = rows if isinstance(rows, slice) else torch.as_tensor(np.asarray(rows, dtype=np.int64))
+        parts = (getattr(self, field.name) for field in fields(self))
+        return Scores(*(None if part is None else part[some] for part in parts))  # type: ignore[arg-type]
 
     @property
     def sums(self) -> torch.Tensor:

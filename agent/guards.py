@@ -12,7 +12,7 @@ import torch
 from pydantic import Field
 
 from agent.batch import Sample, Scores, sound
-from agent.losses import masked_mean, table_kl
+from agent.divergence import reverse_kl
 from agent.lvlm.adapters import CHAMPION
 from agent.policy import Policy
 from envs.component import Settings
@@ -118,19 +118,6 @@ class Anchor:
         """The weighted pull on these samples, and its metrics; `now` are their scores, with gradients."""
         if self.weight == 0 or self._reference is None:
             return 0.0, {}
-        kl = divergence(now, self._reference, numbers)
+        kl = reverse_kl(now, self._reference.take(list(numbers))).mean()
         self._seen.append(float(kl.detach()))
         return self.weight * kl, {"kl_champion": kl.detach(), "kl_weight": torch.tensor(self.weight)}
-
-
-def divergence(now: Scores, reference: Scores, numbers: Sequence[int]) -> torch.Tensor:
-    """Mean KL(now || reference), nats per decision: exact over closed sets, the k3 estimator on what was said freely.
-
-    Args:
-        numbers: rows of `reference` that `now` scores again.
-    """
-    rows = torch.as_tensor(np.asarray(numbers))
-    if now.table is not None and reference.table is not None:
-        return table_kl(now.table, reference.table[rows, : now.table.shape[1]]).mean()
-    gap = (reference.logprobs[rows, : now.mask.shape[1]] - now.logprobs) * now.mask
-    return masked_mean(gap.exp() - 1 - gap, now.mask)

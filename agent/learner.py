@@ -138,6 +138,7 @@ class Learner:
         Raises:
             NotFinite: loss or gradient is not a finite number; the weights stay as they are.
         """
+        items = sorted(items)  # neighbours of a round ask the same: in one piece, their prompt is run once
         remembered = self._draw()
         totals = self.policy.budget.until_done(
             lambda: self._gradients(items, loss, remembered), lambda: self.policy.samples_per_forward > 1

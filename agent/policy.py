@@ -233,18 +233,22 @@ class Policy:
             raise UserError(f"{text!r} is none of the answers allowed here: {', '.join(choices)}.")
         return self.asking.tree(choices).answers[choices.index(text)]
 
-    def score(self, samples: Sequence[Sample], states: bool = False) -> Scores:
+    def score(
+        self, samples: Sequence[Sample], states: bool = False, top: int = 0, ids: torch.Tensor | None = None
+    ) -> Scores:
         """Log-probs of samples under the adapter that speaks, in forwards within the token budget.
 
         With gradients enabled and the candidate speaking, the result carries them: keep such batches small enough.
 
         Args:
             states: whether the prompts' last hidden states are wanted too.
+            top: at each place of open answers, give the log-probs of so many of the likeliest tokens.
+            ids: or of these tokens, int64 `[B, T, K]`.
         """
         if torch.is_grad_enabled():
-            return self.scorer.score(samples, states)
+            return self.scorer.score(samples, states, top, ids)
         with self.adapters.merged():
-            return self.scorer.score(samples, states)
+            return self.scorer.score(samples, states, top, ids)
 
     @property
     def samples_per_forward(self) -> int:

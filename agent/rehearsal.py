@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from agent.batch import Sample, Scores, sampled_logprobs, samples_of
-from agent.losses import masked_mean, table_kl
+from agent.batch import Sample, Scores, samples_of
+from agent.divergence import LIKELIEST, forward_kl
 from agent.lvlm.adapters import CHAMPION
 from agent.policy import Policy
 from envs.types import Episode
@@ -41,13 +41,8 @@ class Rehearsal:
 
     def _kl(self, policy: Policy, numbers: Sequence[int]) -> torch.Tensor:
         assert self.reference is not None
-        now = policy.score([self.samples[i] for i in numbers])
-        rows = torch.as_tensor(np.asarray(numbers))
-        if now.table is not None and self.reference.table is not None:
-            width = now.table.shape[1]
-            return table_kl(self.reference.table[rows, :width], now.table)
-        width = now.mask.shape[1]
-        return ((self.reference.logprobs[rows, :width] - now.logprobs) * now.mask).sum(1) / now.mask.sum(1)
+        reference = self.reference.take(list(numbers))
+        return forward_kl(reference, policy.score([self.samples[i] for i in numbers], ids=reference.ids))
 
 
 @torch.no_grad()
@@ -60,7 +55,7 @@ def rehearse(policy: Policy, episodes: Sequence[Episode], most: int, rng: np.ran
     if not samples:
         return Rehearsal([], None)
     with policy.using(CHAMPION):
-        return Rehearsal(samples, policy.score(samples))
+        return Rehearsal(samples, policy.score(samples, top=LIKELIEST))
 
 
 @torch.no_grad()
@@ -68,11 +63,7 @@ def kl_from_champion(policy: Policy, samples: Sequence[Sample]) -> float | None:
     """KL(champion || candidate) in nats per decision on samples of the trained task. None without samples."""
     if not samples:
         return None
-    now = policy.score(samples)
+    now = policy.score(samples, top=LIKELIEST)
     with policy.using(CHAMPION):
-        before = policy.score(samples)
-    if now.table is not None and before.table is not None:
-        return float(table_kl(before.table, now.table).mean())
-    old = sampled_logprobs(samples, now.mask)  # the candidate sampled them: KL(candidate || champion), k3
-    gap = before.logprobs - old
-    return float(masked_mean(gap.exp() - 1 - gap, now.mask))
+        before = policy.score(samples, ids=now.ids)
+    return float(forward_kl(before, now).mean())

@@ -82,6 +82,8 @@ class PolicyGradient:
         gain = torch.from_numpy(advantages[list(some)]).float()
         loss, metrics = clipped_surrogate(now.logprobs, old, gain, now.mask, *self.clips, self.settings.length_norm)
         pull, about = learner.anchor.term(some, now)
-        entropy = now.entropy.mean()
-        narrow = -entropy if now.table is None else doubt(now.table).mean()
-        return loss + pull + exploring * narrow, metrics | about | {"entropy": entropy.detach()}
+        narrow = -now.entropy
+        if now.table is not None:
+            narrow = narrow.masked_scatter(now.closed, doubt(now.table[now.closed]))
+        about |= {"entropy": now.entropy.mean().detach()}
+        return loss + pull + exploring * narrow.mean(), metrics | about

@@ -13,15 +13,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch.utils.flop_counter import FlopCounterMode
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
 from agent.batch import Sample
 from agent.lvlm.adapters import CANDIDATE, CHAMPION, LoraSettings
 from agent.lvlm.checkpoint import ModelSettings, pilot_folder
-from agent.lvlm.crew import Crew
 from agent.policy import Policy
 from benchmarks.collecting import collecting
+from benchmarks.rates import flops
 from benchmarks.runs import arguments, finish, machine
 from benchmarks.turns import in_turn, ratios, told
 from envs.multimodal import WorldSettings, compose, make_world
@@ -192,16 +191,9 @@ def caching(policy: Policy, rounds: int, count: int = 64) -> dict[str, float]:
         policy.decider.forget()  # features are what is kept here, not answers
         policy.act(seen, [ACTIONS] * count, rngs)
 
-    def flops(seen: list[Observation]) -> int:
-        crew, policy.engine.crew = policy.engine.crew, Crew(1)  # torch counts in the thread that asks alone
-        with FlopCounterMode(display=False) as counter:
-            act(seen)
-        policy.engine.crew = crew
-        return counter.get_total_flops()
-
     for some in known:
         act(some)
-    said = flops(known[-1]) / flops(new[-1])
+    said = flops(policy, lambda: act(known[-1])) / flops(policy, lambda: act(new[-1]))
     seconds = in_turn({"tower": lambda n: act(new[n]), "cached": lambda n: act(known[n])}, rounds)
     measured = ratios(seconds["cached"], seconds["tower"])
     what = "cached features / the tower run too, as share of what flops say"

@@ -1,6 +1,7 @@
 """Rows asked of the model -> log-probs of the answers, aligned with the samples."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
 
 import numpy as np
 import torch
@@ -8,12 +9,10 @@ import torch
 from agent.batch import Sample, Scores
 from agent.lvlm.asking import Asking
 from agent.lvlm.budget import Budget
+from agent.lvlm.choices import ChoiceTree
 from agent.lvlm.engine import Engine
 from agent.lvlm.rows import Told
 from agent.lvlm.speech import Speaker
-
-Part = tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]
-"""Log-probs, mask, entropy and table of some samples, as in `Scores`."""
 
 
 class Scorer:
@@ -25,58 +24,102 @@ class Scorer:
         self.speaker = speaker
         self.budget = budget
 
-    def score(self, samples: Sequence[Sample], states: bool) -> Scores:
-        """Log-probs of samples, and their prompts' last hidden states if they are wanted."""
+    def score(
+        self, samples: Sequence[Sample], states: bool = False, top: int = 0, ids: torch.Tensor | None = None
+    ) -> Scores:
+        """See `agent.policy.Policy.score`."""
         rows, places = self.asking.rows_of_samples(samples, self.budget.tokens)
         width = max((len(s.tokens) for s in samples if s.choices is None), default=1)
         most = max((len(s.choices) for s in samples if s.choices is not None), default=0)
-        all_closed = all(s.choices is not None for s in samples)
         in_row: list[list[int]] = [[] for _ in rows]
         for i, (row, _) in enumerate(places):
             in_row[row].append(i)
-        out: list[Part] = []
+        parts: list[Scores] = []
         order: list[int] = []
-        last: dict[int, torch.Tensor] = {}
 
         def ask(some: list[int]) -> list[Told]:
             return self.engine.read([rows[row] for row in some], self.budget.tokens)
 
         for some, said in self.budget.each([len(row) for row in rows], ask, retry=not torch.is_grad_enabled()):
             numbers = [i for row in some for i in in_row[row]]
-            by_row = {row: told.logits for row, told in zip(some, said, strict=True)}
-            if states:
-                last |= {row: told.state.cpu() for row, told in zip(some, said, strict=True)}
-            logits = [by_row[row] if at is None else by_row[row][at] for row, at in (places[i] for i in numbers)]
-            out += self._closed_scores(logits, [samples[i] for i in numbers], width, most)
-            out += self._open_scores(logits, [samples[i] for i in numbers], width, most)
-            closed = [i for _, members in self.asking.by_tree([samples[i].choices for i in numbers]) for i in members]
-            order += [numbers[m] for m in closed] + [i for i in numbers if samples[i].choices is None]
-        back = torch.tensor(np.argsort(np.array(order)))
-        logprobs, mask, entropy, table = (torch.cat(part)[back] for part in zip(*out, strict=True))
-        seen = torch.stack([last[row] for row, _ in places]) if states else None
-        return Scores(logprobs, mask, entropy, table if all_closed else None, seen)
+            told = dict(zip(some, said, strict=True))
+            of_each = [told[places[i][0]] for i in numbers]
+            for tree, members in self.asking.by_tree([samples[i].choices for i in numbers]):
+                mine = [(samples[numbers[m]], of_each[m]) for m in members]
+                parts.append(_closed(tree, mine, width, most, states))
+                order += [numbers[m] for m in members]
+            free = [m for m, i in enumerate(numbers) if samples[i].choices is None]
+            if free:
+                chosen = [numbers[m] for m in free]
+                wanted = None if ids is None else ids[torch.tensor(chosen)][:, :width]
+                asked = [(samples[i], *places[i]) for i in chosen]
+                parts.append(self._open(told, asked, (width, most), states, top, wanted))
+                order += chosen
+        return _joined(parts, order)
 
-    def _closed_scores(
-        self, logits: list[torch.Tensor], samples: list[Sample], width: int, most: int
-    ) -> Iterator[Part]:
-        for tree, members in self.asking.by_tree([s.choices for s in samples]):
-            log_probs = tree.log_probs(torch.stack([logits[m] for m in members]))[0].cpu()
-            said = torch.tensor([tree.index(samples[m].tokens) for m in members])
-            first = log_probs.gather(1, said[:, None])
-            rest = torch.zeros(len(members), width - 1)
-            entropy = -(log_probs.exp() * log_probs).sum(1)
-            table = torch.nn.functional.pad(log_probs, (0, most - log_probs.shape[1]), value=-torch.inf)
-            yield torch.cat([first, rest], 1), torch.cat([torch.ones_like(first), rest], 1), entropy, table
+    def _open(
+        self,
+        told: Mapping[int, Told],
+        asked: Sequence[tuple[Sample, int, list[int] | None]],
+        shape: tuple[int, int],
+        states: bool,
+        top: int,
+        ids: torch.Tensor | None,
+    ) -> Scores:
+        """`asked` are samples with their row and their places there; a place shared by several is looked at once."""
+        width, most = shape
+        rows = list(dict.fromkeys(row for _, row, _ in asked))
+        log_probs = self.speaker.log_probs(torch.cat([told[row].logits for row in rows]))
+        entropy = -(log_probs.exp() * log_probs.masked_fill(log_probs.isinf(), 0.0)).sum(1)
+        starts = dict(zip(rows, np.cumsum([0] + [len(told[row].logits) for row in rows]).tolist(), strict=False))
+        places = torch.tensor([starts[row] + n for _, row, way in asked for n in way or ()], device=log_probs.device)
+        tokens = torch.from_numpy(np.concatenate([sample.tokens for sample, _, _ in asked])).to(log_probs.device)
+        there = torch.arange(width) < torch.tensor([len(sample.tokens) for sample, _, _ in asked])[:, None]
+        mask = there.float()
 
-    def _open_scores(self, logits: list[torch.Tensor], samples: list[Sample], width: int, most: int) -> Iterator[Part]:
-        for row, sample in zip(logits, samples, strict=True):
-            if sample.choices is not None:
-                continue
-            log_probs = self.speaker.log_probs(row[: len(sample.tokens)])
-            said = log_probs.gather(1, torch.from_numpy(sample.tokens)[:, None].to(log_probs.device))[:, 0].cpu()
-            finite = log_probs.masked_fill(log_probs.isinf(), 0.0)
-            entropy = -(log_probs.exp() * finite).sum(1).mean().cpu()
-            pad = (0, width - len(said))
-            mask = torch.nn.functional.pad(torch.ones_like(said), pad)
-            table = torch.full((1, most), -torch.inf)
-            yield torch.nn.functional.pad(said, pad)[None], mask[None], entropy[None], table
+        def spread(values: torch.Tensor) -> torch.Tensor:
+            """Values of each token, `[N, ...]`, as `[B, T, ...]`."""
+            values = values.cpu()
+            out = values.new_zeros(*there.shape, *values.shape[1:])
+            return out.masked_scatter(there.view(*there.shape, *[1] * (values.dim() - 1)), values)
+
+        nexts = None
+        if top or ids is not None:
+            each = log_probs.topk(min(top, log_probs.shape[1]))[1][places] if ids is None else ids[there].to(places)
+            nexts, ids = spread(log_probs[places].gather(1, each)), spread(each)
+        doubt = spread(entropy[places]).sum(1) / mask.sum(1)
+        table = torch.full((len(asked), most), -torch.inf) if most else None
+        last = torch.stack([told[row].state.cpu() for _, row, _ in asked]) if states else None
+        closed = torch.zeros(len(asked), dtype=torch.bool)
+        return Scores(spread(log_probs[places, tokens]), mask, doubt, table, closed, last, nexts, ids)
+
+
+def _closed(tree: ChoiceTree, asked: Sequence[tuple[Sample, Told]], width: int, most: int, states: bool) -> Scores:
+    log_probs = tree.log_probs(torch.stack([told.logits for _, told in asked]))[0].cpu()
+    said = torch.tensor([tree.index(sample.tokens) for sample, _ in asked])
+    first = log_probs.gather(1, said[:, None])
+    rest = torch.zeros(len(asked), width - 1)
+    entropy = -(log_probs.exp() * log_probs).sum(1)
+    table = torch.nn.functional.pad(log_probs, (0, most - log_probs.shape[1]), value=-torch.inf)
+    last = torch.stack([told.state.cpu() for _, told in asked]) if states else None
+    closed = torch.ones(len(asked), dtype=torch.bool)
+    mask = torch.cat([torch.ones_like(first), rest], 1)
+    return Scores(torch.cat([first, rest], 1), mask, entropy, table, closed, last)
+
+
+def _joined(parts: Sequence[Scores], order: Sequence[int]) -> Scores:
+    """Parts as one, their samples brought back into order; what only open answers have is 0 for closed ones."""
+    back = torch.tensor(np.argsort(np.array(order)))
+    columns = [[getattr(part, field.name) for part in parts] for field in fields(Scores)]
+    joined: list[torch.Tensor | None] = []
+    for column in columns:
+        known = [part for part in column if part is not None]
+        if not known:
+            joined.append(None)
+            continue
+        filled = [
+            known[0].new_zeros(len(part.mask), *known[0].shape[1:]) if value is None else value
+            for value, part in zip(column, parts, strict=True)
+        ]
+        joined.append(torch.cat(filled)[back])
+    return Scores(*joined)  # type: ignore[arg-type]

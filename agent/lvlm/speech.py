@@ -79,21 +79,23 @@ class Speaker:
 
     def _say(self, rows: list[Row], rngs: list[np.random.Generator]) -> list[tuple[np.ndarray, np.ndarray]]:
         engine, end = self.engine, self.prompter.end
-        telling = Telling(engine.whole, rows)
+        asked = {row.key: row for row in rows}  # members of a group ask the same: their prompt is run once
+        telling = Telling(engine.whole, list(asked.values()))
+        number = {key: n for n, key in enumerate(asked)}
+        speaking = [(i, number[row.key]) for i, row in enumerate(rows)]
         tokens: list[list[int]] = [[] for _ in rows]
         paid: list[list[float]] = [[] for _ in rows]
-        speaking = set(range(len(rows)))
         for t in range(self.speech.longest):
             table = self.log_probs(engine.finish(engine.head(telling.states))).cpu().numpy()
-            for i in sorted(speaking):
-                token = draw(table[i], rngs[i])
+            for i, n in speaking:
+                token = draw(table[n], rngs[i])
                 tokens[i].append(token)
-                paid[i].append(float(table[i, token]))
-                if token == end or self._stops(tokens[i]):
-                    speaking.discard(i)
+                paid[i].append(float(table[n, token]))
+            speaking = [(i, n) for i, n in speaking if tokens[i][-1] != end and not self._stops(tokens[i])]
             if t + 1 == self.speech.longest or not speaking:
                 break
-            telling.tell(torch.tensor([row[-1] for row in tokens], device=engine.device))
+            telling.tell([tokens[i][-1] for i, _ in speaking], [n for _, n in speaking])
+            speaking = [(i, n) for n, (i, _) in enumerate(speaking)]
         return [(np.array(t), np.array(p, dtype=np.float32)) for t, p in zip(tokens, paid, strict=True)]
 
     def _stops(self, tokens: list[int]) -> bool:

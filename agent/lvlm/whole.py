@@ -114,12 +114,14 @@ class Telling:
         self.carried = {name: mask[:, -1:] for name, mask in inputs.items() if name == "cross_attention_mask"}
         self.cache, self.states = out.past_key_values, out.last_hidden_state[:, -1]
 
-    def tell(self, tokens: Tensor) -> None:
-        """Write one token, int64 `[B]`, behind each row."""
+    def tell(self, tokens: Sequence[int], behind: Sequence[int]) -> None:
+        """Write a token each behind these rows, which then are all there are; one may be gone on with several times."""
+        if list(behind) != list(range(len(self.mask))):
+            self._keep(torch.tensor(behind, device=self.mask.device))
         self.mask = torch.nn.functional.pad(self.mask, (0, 1), value=1)
         self.place = self.place + 1
         out = self.body(
-            input_ids=tokens[:, None],
+            input_ids=torch.tensor(tokens, device=self.mask.device)[:, None],
             attention_mask=self.mask,
             position_ids=self.place.expand(3, -1, -1) if self.by_grid else self.place,
             past_key_values=self.cache,
@@ -127,6 +129,11 @@ class Telling:
             **self.carried,
         )
         self.cache, self.states = out.past_key_values, out.last_hidden_state[:, -1]
+
+    def _keep(self, rows: Tensor) -> None:
+        self.cache.reorder_cache(rows)
+        self.mask, self.place = self.mask[rows], self.place[rows]
+        self.carried = {name: mask[rows] for name, mask in self.carried.items()}
 
 
 def handed_over(pictures: Sequence[Picture]) -> SimpleNamespace:

@@ -129,7 +129,7 @@ class Dpo:
         if wrong:
             sees = torch.tensor([pairs.wrong[i] is not None for i in some])
             loss = loss + self._image_loss(chosen[sees], misled, reference[sees], metrics) * (len(wrong) / count)
-        pull, about = learner.anchor.term(some, now.first(count))
+        pull, about = learner.anchor.term(some, now.take(slice(count)))
         return loss + pull, metrics | about
 
     def _mixed(

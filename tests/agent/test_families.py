@@ -125,17 +125,20 @@ def test_closed_probabilities(policy: Policy, family: str, choices: tuple[str, .
 
 
 def test_open_answers(policy: Policy, family: str) -> None:
-    """Sampled with padding on the left and a cache, scored with padding on the right: both are the plain forward's."""
-    asked = observations(family)
+    """Sampled with padding on the left and a cache, scored with padding on the right: both are the plain forward's.
+
+    Some are asked twice, and share a prompt while each is answered by its own luck.
+    """
+    asked = [*observations(family), *observations(family)[:2]]
     replies = policy.act(asked, [None] * len(asked), [np.random.default_rng(i) for i in range(len(asked))])
     samples = [Sample(o, None, r.tokens, r.logprobs) for o, r in zip(asked, replies, strict=True)]
     with torch.no_grad():
         scored = policy.score(samples)
-    for observation, reply, row in zip(asked, replies, scored.logprobs, strict=True):
+    for i, (observation, reply, row) in enumerate(zip(asked, replies, scored.logprobs, strict=True)):
         expected = plain_open(policy, observation, reply.tokens)
         assert np.allclose(reply.logprobs, expected, atol=1e-5)
         assert np.allclose(row[: len(reply.tokens)].numpy(), expected, atol=1e-5)
-        alone = policy.act([observation], [None], [np.random.default_rng(asked.index(observation))])[0]
+        alone = policy.act([observation], [None], [np.random.default_rng(i)])[0]
         assert np.array_equal(alone.tokens, reply.tokens)
         assert np.allclose(alone.logprobs, reply.logprobs, atol=1e-5)
 

@@ -44,6 +44,25 @@ def test_an_answer_has_at_most_its_length(policy: Policy) -> None:
     assert max(len(reply.tokens) for reply in say(policy, Speech(longest=3))) == 3
 
 
+def test_what_is_asked_by_many_is_read_once_and_who_has_ended_is_not_gone_on_with(
+    policy: Policy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Three questions of eight members each: three prompts are run, then a token of those alone that still speak."""
+    rows: list[int] = []
+    body = policy.engine.whole.body
+    run = type(body).forward
+    monkeypatch.setattr(body, "forward", lambda **given: rows.append(len(given["input_ids"])) or run(body, **given))
+    asked = [observation for observation in ASKED[:3] for _ in range(8)]
+    policy.speaker = Speaker(policy.engine, policy.prompter, policy.banned, Speech(longest=6, temperature=2.0))
+    replies = policy.act(asked, [None] * 24, [np.random.default_rng(i) for i in range(24)])
+    assert rows[0] == 3
+    assert rows[1:] == [sum(len(reply.tokens) > t for reply in replies) for t in range(1, 6)]
+    for i, reply in enumerate(replies):
+        (alone,) = policy.act([asked[i]], [None], [np.random.default_rng(i)])
+        assert np.array_equal(alone.tokens, reply.tokens)
+        assert np.allclose(alone.logprobs, reply.logprobs, atol=1e-5)
+
+
 def test_a_stop_text_ends_an_answer_and_is_not_heard(policy: Policy) -> None:
     """With the same luck, each answer is the beginning of what it would be without: up to the first stop text."""
     free = say(policy, Speech(longest=12))
