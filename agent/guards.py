@@ -16,7 +16,7 @@ from agent.divergence import reverse_kl
 from agent.lvlm.adapters import CHAMPION
 from agent.policy import Policy
 from envs.component import Settings
-from envs.types import Episode
+from envs.types import Action, Episode
 
 
 class StopSettings(Settings):
@@ -26,7 +26,8 @@ class StopSettings(Settings):
     won, all groups are alike and all answers sure.
 
     Attributes:
-        kl: of the sampling policy against now, nats per decision: beyond it the rest of the round is left out.
+        kl: `approx_kl`, of the sampling policy against now, in nats: beyond it the rest of the round is left out. Not
+            for `sft`, which does not look at it.
         entropy: least mean of -log-prob of what was said, nats per decision.
         spread: least share of groups whose returns differ.
         readable: least share of readable answers.
@@ -36,7 +37,7 @@ class StopSettings(Settings):
     kl: float | None = Field(None, gt=0)
     entropy: float | None = Field(None, ge=0)
     spread: float | None = Field(None, ge=0, le=1)
-    readable: float | None = Field(0.5, ge=0, le=1)
+    readable: float | None = Field(None, ge=0, le=1)
     drop: float | None = Field(None, gt=0)
 
 
@@ -80,11 +81,16 @@ def about_round(episodes: Sequence[Episode]) -> dict[str, float]:
     spread = [max(of_group) - min(of_group) > 1e-9 for of_group in gains.values()]
     means: dict[str, list[Any]] = {
         "return": [gain for of_group in gains.values() for gain in of_group],
-        "entropy": [-float(step.action.logprobs.sum()) for step in steps],
+        "entropy": [surprise(step.action) for step in steps],
         "spread": spread,
         "readable": [step.action.readable for step in steps],
     }
     return {name: float(np.mean(values)) if values else 0.0 for name, values in means.items()}
+
+
+def surprise(action: Action) -> float:
+    """-log-prob of what was said, nats per decision: of a closed answer as a whole, of each token of an open one."""
+    return -float(action.logprobs.sum() if action.mode == "closed" else action.logprobs.mean())
 
 
 class Anchor:

@@ -3,11 +3,11 @@
 import itertools
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from functools import partial
-from typing import Protocol
+from typing import Protocol, Self
 
 import numpy as np
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from agent.batch import Sample
 from agent.finite import NotFinite
@@ -29,7 +29,7 @@ class UpdateSettings(Settings):
         groups, group_size: episodes of a round; those of a group start from the same state.
         epochs: passes over a round.
         minibatch: decisions (or pairs) per optimizer step.
-        learning_rate: of the first round; it falls linearly over the rounds.
+        learning_rate: of the first round; it falls linearly over the rounds, to a twentieth at least.
         rehearsal_weight: of KL(champion || candidate) on remembered observations, in the loss.
         rehearsal_batch: remembered decisions per optimizer step.
         review: share of as many groups more that are played in old tasks, and learned from like the new ones.
@@ -52,6 +52,12 @@ class UpdateSettings(Settings):
     kl_target: float | None = Field(None, gt=0)
     stop: StopSettings = StopSettings()
 
+    @model_validator(mode="after")
+    def _target_has_a_weight(self) -> Self:
+        if self.kl_target is not None and self.kl_weight == 0:
+            raise ValueError("kl_target is set and kl_weight is 0: there is nothing to adapt. Give kl_weight a start.")
+        return self
+
 
 class Update(Protocol):
     """A way to make the candidate better: one file under `agent/updates/`."""
@@ -66,7 +72,9 @@ class Learner:
 
     Attributes:
         left: what is left of the rounds, 1 in the first.
-        about: what the present round was like; it is part of every step's metrics.
+        about: what the present round was like; it is told with every step.
+        played: the same of each round; history: what each step was like.
+        taken: optimizer steps.
         stopped: why the update ended early, or nothing.
     """
 
@@ -89,6 +97,8 @@ class Learner:
         self.watch = Watch(settings.stop, self.policy)
         self.history: list[Metrics] = []
         self.about: Metrics = {}
+        self.played: list[Metrics] = []
+        self.taken = 0
         self.samples: list[Sample] = []
         self.left = 1.0
         self.new = 0
@@ -101,6 +111,7 @@ class Learner:
         for number in range(settings.rounds):
             fresh = self.lesson.play(settings.groups, settings.group_size, settings.review)
             self.about = {**about_round(fresh.own), **fresh.about}
+            self.played.append(self.about)
             trouble = self.watch.trouble(self.about)
             if trouble:
                 self.watch.restore()
@@ -150,8 +161,9 @@ class Learner:
             raise NotFinite(f"{self.algorithm}: not finite: {totals}")
         self.optimizer.step()
         self.new += len(items)
-        self.history.append(self.about | totals)
-        return self.history[-1]
+        self.taken += 1
+        self.history.append(totals)
+        return self.about | totals
 
     def _draw(self) -> list[int]:
         """Numbers of the remembered decisions of one step."""
@@ -194,13 +206,18 @@ class Learner:
 
     def report(self) -> UpdateReport:
         """Close the books. KL from the champion is measured on samples of the last round."""
-        names = sorted({name for metrics in self.history for name in metrics})
-        means = {n: float(np.mean([m[n] for m in self.history if n in m])) for n in names}
+        means = {**mean_of_each(self.played), **mean_of_each(self.history)}
         return UpdateReport(
-            self.algorithm, len(self.history), self.new, self.rehearsal.used,
+            self.algorithm, self.taken, self.new, self.rehearsal.used,
             kl_from_champion(self.policy, self.samples[:512]), self.rehearsal.measure(self.policy),
             self.skipped, self.stopped, self.policy.flops - self.flops, means,
         )  # fmt: skip
+
+
+def mean_of_each(rows: Sequence[Metrics]) -> Metrics:
+    """The mean of each metric over the rows that have it."""
+    names = sorted({name for row in rows for name in row})
+    return {n: float(np.mean([row[n] for row in rows if n in row])) for n in names}
 
 
 def pieces(items: Sequence[int], size: int) -> Iterator[Sequence[int]]:

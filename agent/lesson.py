@@ -25,9 +25,14 @@ class Round:
     about: Mapping[str, float] = field(default_factory=dict)
 
     @property
+    def task(self) -> str:
+        """The trained task."""
+        return self.episodes[0].task if self.episodes else ""
+
+    @property
     def own(self) -> list[Episode]:
         """Episodes of the trained task."""
-        return [e for e in self.episodes if e.task == self.episodes[0].task]
+        return [e for e in self.episodes if e.task == self.task]
 
 
 class Play(Protocol):
@@ -89,7 +94,8 @@ class Lesson:
         rng: the only source of chance.
         past: earlier cycles of the same task.
         pairs: preference pairs remembered.
-        alike: for each observation and answer, the most similar remembered observation to which that answer is wrong.
+        alike: for each observation and answer, the most similar remembered observation of the same question to which
+            that answer is wrong.
     """
 
     policy: Policy

@@ -24,7 +24,7 @@ from pydantic import Field, ValidationError, field_validator
 from agent.annotators.returns import Returns
 from agent.judging import Annotator, Answered, Asking, Voice, opinions
 from agent.sources import Couple, Encode, expert_couples, parting_couples, step_couples
-from envs.component import Settings, load
+from envs.component import Settings, filled, load
 from envs.types import Episode
 from memory.images import content_key
 from memory.preferences import PreferencePair, make_pair, same_command, sound
@@ -46,7 +46,7 @@ class PairSettings(Settings):
     """
 
     sources: tuple[Source, ...] = Field(("parting",), min_length=1)
-    annotator: dict[str, Any] = Field(default_factory=lambda: {"type": "returns"})
+    annotator: dict[str, Any] = Field(default_factory=lambda: {"type": "returns"}, validate_default=True)
     discount: float = Field(0.95, ge=0, le=1)
     least_margin: float = Field(0.0, ge=0, allow_inf_nan=False)
 
@@ -61,7 +61,7 @@ class PairSettings(Settings):
     @classmethod
     def _loads(cls, value: dict[str, Any]) -> dict[str, Any]:
         try:
-            load("agent.annotators", value, "annotator")
+            value = filled("agent.annotators", value, "annotator")
         except ValidationError as error:
             first = error.errors()[0]
             raise ValueError(f"{'.'.join(map(str, (value['type'], *first['loc'])))}: {first['msg']}") from error

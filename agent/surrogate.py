@@ -30,8 +30,6 @@ class SurrogateSettings(UpdateSettings):
     """Settings of every policy-gradient update.
 
     Attributes:
-        clip_low, clip_high: how far the importance ratio may leave 1 before its gradient is cut (clip-higher, arXiv
-            2503.14476).
         length_norm: let every open answer count the same, whatever its length.
         discount: of the return to go, where it is used.
         exploration_weight: of KL(uniform || policy) in the first round, over closed sets; of the negative entropy for
@@ -40,8 +38,6 @@ class SurrogateSettings(UpdateSettings):
             members of a group take alike are looked at too.
     """
 
-    clip_low: float = Field(0.2, gt=0, lt=1)
-    clip_high: float = Field(0.28, gt=0)
     length_norm: bool = False
     discount: float = Field(0.95, ge=0, le=1)
     exploration_weight: float = Field(0.0, ge=0)
@@ -50,22 +46,25 @@ class SurrogateSettings(UpdateSettings):
 class PolicyGradient:
     """One cycle of policy gradients over `settings.rounds` rounds."""
 
-    def __init__(self, name: str, settings: SurrogateSettings, credit: Credit, clipped: bool = True) -> None:
+    def __init__(
+        self, name: str, settings: SurrogateSettings, credit: Credit, clips: tuple[float, float] = (math.inf, math.inf)
+    ) -> None:
+        """`clips` are how far the importance ratio may leave 1, down and up, before its gradient is cut."""
         self.name = name
         self.settings = settings
         self.credit = credit
-        self.clips = (settings.clip_low, settings.clip_high) if clipped else (math.inf, math.inf)
+        self.clips = clips
 
     def steps(self, lesson: Lesson) -> Generator[Metrics, None, UpdateReport]:
         """See `agent.learner.Update`."""
         learner = Learner(self.name, lesson, self.settings)
         for fresh in learner.rounds():
             exploring = self.settings.exploration_weight * learner.left**2
-            samples = learner.samples = samples_of(fresh.episodes)
+            samples, learner.samples = samples_of(fresh.episodes), samples_of(fresh.own)
             advantages, about = self.credit(sound(fresh.episodes))
             learner.about |= about
             if not (advantages.any() or exploring) or not samples:
-                learner.skipped = "every group had equal returns: nothing to compare"
+                learner.skipped = "all that can be compared had equal returns: nothing to learn from"
                 continue
             # decisions without an advantage carry no gradient and cost no forward, unless habits are to be doubted
             kept = np.arange(len(samples)) if exploring else np.flatnonzero(advantages)

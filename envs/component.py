@@ -70,7 +70,8 @@ def load(package: str, settings: Mapping[str, Any], what: str) -> Any:
 
 def filled(package: str, settings: Mapping[str, Any], what: str) -> dict[str, Any]:
     """The same settings with the component's defaults filled in; raises as `load` does."""
-    return {"type": settings["type"], **load(package, settings, what).model_dump(mode="json")}
+    checked = load(package, settings, what)
+    return {"type": settings["type"], **checked.model_dump(mode="json")}
 
 
 def import_announced(name: str) -> ModuleType:

@@ -60,7 +60,10 @@ class Player:
 
     def _paid(self, episodes: Sequence[Episode]) -> list[Episode]:
         """Episodes of old tasks, each paid as its own regime says."""
-        return [paid for episode in episodes for paid in self.rewards[episode.task].of([episode])[0]]
+        of_task: dict[str, list[Episode]] = {}
+        for episode in episodes:
+            of_task.setdefault(episode.task, []).append(episode)
+        return [paid for task, some in of_task.items() for paid in self.rewards[task].of(some)[0]]
 
     def _ticket(self, task: str, group: str, member: int) -> Ticket:
         """One episode of a group; members share the world's seed and differ in their sampling."""

@@ -7,7 +7,7 @@ from envs.types import Observation, Step
 from memory.preferences import PreferencePair
 from schedules.loop import Loop
 
-NEIGHBOURS = 16
+NEIGHBOURS = 64
 
 
 class RememberedPairs:
@@ -45,7 +45,7 @@ def trials(loop: Loop, task: str) -> list[Trial]:
 
 
 def alike(loop: Loop, observations: Sequence[Observation], answers: Sequence[str]) -> list[Observation | None]:
-    """For each, the most similar remembered observation with as many pictures to which the answer is wrong.
+    """For each, the most similar remembered observation of the same question, to which the answer is wrong.
 
     What is right there is known from the world's expert, where it told, or else from a successful episode.
     """
@@ -64,7 +64,8 @@ def _nearest_wrong(loop: Loop, observation: Observation, answer: str) -> Observa
         episode = episodes[name]
         step = episode.steps[place]
         right = step.info.get("expert") or (step.action.text if episode.success else None)
-        if right is not None and right != answer and _other_pictures(step, observation):
+        same = step.observation.text == observation.text
+        if same and right is not None and right != answer and _other_pictures(step, observation):
             return step.observation
     return None
 

@@ -137,10 +137,13 @@ class Tracker:
         if found:
             return found[0]
         verdict = "promoted" if report["accepted"] else "refused"
+        told = (report["update"].get(name) for name in ("reason", "stopped", "skipped"))
+        what = f"Trained {report['task']} by {report['algorithm']}: {report['reason']}"
+        note = "\n\n".join([f"**{report['verdict']}**", *(f"{text}." for text in (what, *told) if text)])
         tags = {
             PARENT: ids.timeline_run_id, KIND: "cycle", CYCLE: str(report["cycle"]), "holdtrue.task": report["task"],
             "holdtrue.algorithm": report["algorithm"], "holdtrue.verdict": verdict, "holdtrue.reason": report["reason"],
-            NOTE: f"**{report['verdict']}**\n\nTrained {report['task']} by {report['algorithm']}: {report['reason']}.",
+            NOTE: note,
         }  # fmt: skip
         began = cycle["time_ms"] - int(1000 * sum(report["seconds"].values()))
         name = f"cycle {report['cycle']:02d} {report['task']} {verdict}"

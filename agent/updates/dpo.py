@@ -7,17 +7,18 @@ mixes losses by weights: `{sigmoid: 1}` is DPO, `{sigmoid: 0.8, bco: 0.2, nll: 1
 lose under a wrong picture.
 
 Metrics: `margin` how much more the chosen answer gained than the rejected, nats; `accuracy` share of pairs with a
-margin above 0; `chosen`, `rejected` mean log-probs, to see whether both fall; `image_margin` how much more the chosen
-answer gained under its own picture than under a wrong one; `pairs` of the round, `pairs_replayed` of earlier cycles;
-`retired` share of pairs past `retire_margin`; and those of `agent.guards.about_round`.
+margin above 0; `chosen`, `rejected` mean log-probs, to see whether both fall; `reward` mean of beta times the log-ratio
+of both answers, `approx_kl` on them; `image_margin` how much more the chosen answer gained under its own picture than
+under a wrong one; `pairs` of the round, `pairs_replayed` of earlier cycles; `retired` share of pairs past
+`retire_margin`; and those of `agent.guards.about_round`.
 """
 
 from collections.abc import Generator, Sequence
 from functools import partial
-from typing import Literal
+from typing import Literal, Self
 
 import torch
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from agent import preference_losses as losses
 from agent.batch import Scores, samples_of
@@ -71,6 +72,12 @@ class Config(UpdateSettings):
             raise ValueError("give each loss a weight of 0 or more, and one of them more than 0.")
         return value
 
+    @model_validator(mode="after")
+    def _anchor_has_an_image(self) -> Self:
+        if self.anchor_weight and not self.image_weight:
+            raise ValueError("anchor_weight is set and image_weight is 0: it belongs to the image term. Set both.")
+        return self
+
     def build(self) -> "Dpo":
         return Dpo(self)
 
@@ -80,7 +87,7 @@ class Dpo:
 
     def __init__(self, settings: Config) -> None:
         self.settings = settings
-        self.shift = 0.0  # running mean of BCO's rewards
+        self.shift = 0.0  # running mean of BCO's rewards, moved once a step
 
     def steps(self, lesson: Lesson) -> Generator[Metrics, None, UpdateReport]:
         """See `agent.learner.Update`."""
@@ -102,7 +109,12 @@ class Dpo:
                 continue
             wrong = wrong_observations(self.settings.wrong_image, pairs, lesson) if self._looks else [None] * len(pairs)
             batch = prepared(lesson.policy, pairs, old, wrong, self.settings.retire_margin)
-            yield from learner.learn(batch.chosen, partial(self._loss, learner, batch), batch.live)
+            if not batch.live:
+                learner.skipped = "every pair is past retire_margin: nothing more to learn from them"
+                continue
+            for metrics in learner.learn(batch.chosen, partial(self._loss, learner, batch), batch.live):
+                self.shift = 0.9 * self.shift + 0.1 * metrics["reward"]
+                yield metrics
         return learner.report()
 
     @property
@@ -120,6 +132,8 @@ class Dpo:
         per_pair = self._mixed(now, chosen, rejected, reference)
         margin = losses.margins(chosen, rejected, reference[:, 0], reference[:, 1]).detach()
         metrics = {"margin": margin.mean(), "accuracy": (margin > 0).float().mean()}
+        ratios = torch.cat([chosen - reference[:, 0], rejected - reference[:, 1]]).detach()
+        metrics |= {"reward": self.settings.beta * ratios.mean(), "approx_kl": (ratios.exp() - 1 - ratios).mean()}
         metrics |= {"chosen": chosen.detach().mean(), "rejected": rejected.detach().mean()}
         if self.settings.retire_margin is not None:
             living = margin < self.settings.retire_margin
@@ -147,8 +161,6 @@ class Dpo:
                 means = chosen / decisions[:count], rejected / decisions[count : 2 * count]
                 total = total + weight * losses.simpo(*means, config.beta, config.simpo_margin)
             elif name == "bco":
-                rewards = config.beta * (torch.cat(both[:2]) - torch.cat(both[2:])).detach()
-                self.shift = 0.9 * self.shift + 0.1 * float(rewards.mean())
                 total = total + weight * losses.bco(*both, config.beta, self.shift)
             elif name == "nll":
                 total = total + weight * losses.nll(chosen, decisions[:count])

@@ -24,18 +24,22 @@ class Config(SurrogateSettings):
     """GRPO's own settings.
 
     Attributes:
+        clip_low, clip_high: how far the importance ratio may leave 1 before its gradient is cut (clip-higher, arXiv
+            2503.14476).
         scale_by_std: divide by the group's standard deviation.
         episode_weight: of the episode's advantage, given to each of its steps.
         step_weight: of the advantage among steps of a group that saw the very same, by discounted return to go. It
             tells the wrong step of an episode from the right ones, where worlds repeat their states.
     """
 
+    clip_low: float = Field(0.2, gt=0, lt=1)
+    clip_high: float = Field(0.28, gt=0)
     scale_by_std: bool = False
     episode_weight: float = Field(1.0, ge=0)
     step_weight: float = Field(0.0, ge=0)
 
     def build(self) -> PolicyGradient:
-        return PolicyGradient("grpo", self, self.credit)
+        return PolicyGradient("grpo", self, self.credit, (self.clip_low, self.clip_high))
 
     def credit(self, episodes: Sequence[Episode]) -> tuple[np.ndarray, Metrics]:
         """The advantage of each decision, float64 `[B]`, and the share of flat groups."""

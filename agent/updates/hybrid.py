@@ -34,14 +34,19 @@ class Config(Settings):
         curiosity: bonus of an arm that was tried less than the other.
     """
 
-    rl: dict[str, Any] = Field(default_factory=lambda: {"type": "grpo"})
-    dpo: dict[str, Any] = Field(default_factory=lambda: {"type": "dpo"})
+    rl: dict[str, Any] = Field(default_factory=lambda: {"type": "grpo"}, validate_default=True)
+    dpo: dict[str, Any] = Field(default_factory=lambda: {"type": "dpo"}, validate_default=True)
     choose: Literal["measured", "rl", "dpo", "alternate"] = "measured"
     curiosity: float = Field(0.2, ge=0)
 
     @field_validator("rl", "dpo")
     @classmethod
     def _filled(cls, value: dict[str, Any]) -> dict[str, Any]:
+        arm = load("agent.updates", value, "update")
+        if not isinstance(arm, UpdateSettings) or arm.group_size < 2:
+            raise ValueError(
+                f"{value['type']} can't be measured beside the other arm: take one that plays groups of 2 or more."
+            )
         return filled("agent.updates", value, "update")
 
     def build(self) -> "Hybrid":
@@ -87,7 +92,7 @@ class Hybrid:
         first = lesson.play(sizes.groups, sizes.group_size, sizes.review)
         pairs = getattr(configs["dpo"], "pairs", PairSettings())
         signals = measure(first, pairs.build(lesson.policy.encode, lesson.policy))
-        tried = [t for t in lesson.past if t.algorithm.startswith("hybrid/")]
+        tried = [t for t in lesson.past if "hybrid/" in t.algorithm]
         arm, scores, reason = self.choice(signals, tried)
         rounds = iter([first])
 
@@ -133,7 +138,7 @@ def arm_scores(signals: Signals, tried: Sequence[Trial], curiosity: float) -> di
     Experience is 1 until both arms were tried; then an arm's mean gain per operation over the sum of both, times 2
     (losses count as no gain), but never less than 0.2: what failed once may do later.
     """
-    gains = {arm: [t for t in tried if t.algorithm == f"hybrid/{arm}"] for arm in ARMS}
+    gains = {arm: [t for t in tried if f"hybrid/{arm}" in t.algorithm] for arm in ARMS}
     rates = {arm: _rate(trials) for arm, trials in gains.items()}
     total = sum(rate for rate in rates.values() if rate is not None)
     known = None not in rates.values() and total > 0

@@ -3,17 +3,18 @@
 A decision is good if its episode (or its step, see `step_weight`) did better than its group, bad if worse; those that
 tell nothing are left out. The reference of a round is the policy that played it.
 
-Metrics: `good`, `bad` mean log-ratio to the reference, nats; `kl` from the reference, estimated by importance weights;
-`judged` decisions of the round that were judged; and those of `agent.guards.about_round`.
+Metrics: `good`, `bad` mean log-ratio to the reference, nats; `kl` from the reference, estimated by importance weights
+(KTO's next step measures answers from it); `approx_kl`; `reward` mean of beta times the log-ratio (BCO's shift follows
+it); `judged` decisions of the round that were judged; and those of `agent.guards.about_round`.
 """
 
 from collections.abc import Generator, Sequence
 from functools import partial
-from typing import Literal
+from typing import Literal, Self
 
 import numpy as np
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch.nn.functional import logsigmoid
 
 from agent import preference_losses as losses
@@ -44,6 +45,12 @@ class Config(UpdateSettings):
     step_weight: float = Field(0.0, ge=0)
     discount: float = Field(0.95, ge=0, le=1)
 
+    @model_validator(mode="after")
+    def _some_side_counts(self) -> Self:
+        if self.good_weight == 0 == self.bad_weight:
+            raise ValueError("good_weight and bad_weight are 0: nothing would be learned. Give one of them a weight.")
+        return self
+
     def build(self) -> "Kto":
         return Kto(self)
 
@@ -53,13 +60,14 @@ class Kto:
 
     def __init__(self, settings: Config) -> None:
         self.settings = settings
-        self.shift = 0.0  # running mean of BCO's rewards
+        self.shift = self.kl = 0.0  # as the last step left them, whatever the pieces of a step
 
     def steps(self, lesson: Lesson) -> Generator[Metrics, None, UpdateReport]:
         """See `agent.learner.Update`."""
         learner = Learner("kto", lesson, self.settings)
         for fresh in learner.rounds():
-            samples = learner.samples = samples_of(fresh.episodes)
+            samples, learner.samples = samples_of(fresh.episodes), samples_of(fresh.own)
+            self.kl = 0.0
             worth = self._worth(sound(fresh.episodes))
             judged = np.flatnonzero(worth)
             learner.about["judged"] = float(len(judged))
@@ -75,7 +83,9 @@ class Kto:
                 )
             ]
             loss = partial(self._loss, learner, samples, good, (weights[0], weights[1]))
-            yield from learner.learn(samples, loss, judged.tolist())
+            for metrics in learner.learn(samples, loss, judged.tolist()):
+                self.kl, self.shift = max(0.0, metrics["kl"]), 0.9 * self.shift + 0.1 * metrics["reward"]
+                yield metrics
         return learner.report()
 
     def _worth(self, episodes: Sequence[Episode]) -> np.ndarray:
@@ -99,19 +109,19 @@ class Kto:
         sums, good = now.sums, torch.from_numpy(is_good[list(some)])
         reference = torch.tensor([float(samples[i].logprobs.sum()) for i in some])
         ratio = (sums - reference).detach()
-        kl = float((ratio.exp() * ratio).mean().clamp(min=0))
-        value = self._per_answer(sums, reference, good, kl, weights).mean()
-        pull, about = learner.anchor.term(some, now)
+        value = self._per_answer(sums, reference, good, weights).mean()
+        about = {"kl": (ratio.exp() * ratio).mean(), "reward": self.settings.beta * ratio.mean()}
+        about["approx_kl"] = (ratio.exp() - 1 - ratio).mean()
+        pull, pulled = learner.anchor.term(some, now)
         means = {name: ratio[which].mean() for name, which in (("good", good), ("bad", ~good)) if which.any()}
-        return value + pull, means | about | {"kl": torch.tensor(kl)}
+        return value + pull, means | about | pulled
 
     def _per_answer(
-        self, sums: torch.Tensor, reference: torch.Tensor, good: torch.Tensor, kl: float, weights: tuple[float, float]
+        self, sums: torch.Tensor, reference: torch.Tensor, good: torch.Tensor, weights: tuple[float, float]
     ) -> torch.Tensor:
         config = self.settings
         if config.loss == "kto":
-            return losses.kto(sums, reference, good, config.beta, kl, weights)
+            return losses.kto(sums, reference, good, config.beta, self.kl, weights)
         rewards = config.beta * (sums - reference)
-        self.shift = 0.9 * self.shift + 0.1 * float(rewards.detach().mean())
         sign = torch.where(good, 1.0, -1.0)
         return -torch.where(good, *weights) * logsigmoid(sign * (rewards - self.shift))

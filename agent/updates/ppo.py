@@ -7,17 +7,17 @@ advantage per step, spread over its tokens; the value comes from the detached la
 only it learns. KL to the champion enters the reward, k1 per token. Rehearsal runs between epochs.
 
 Metrics: `approx_kl`, `clipfrac`, `value_loss`, `explained_variance` (of returns by values, 1 is best) as SB3 reports
-them; `kl_champion` what the reward was charged for; and those of `agent.guards.about_round`.
+them; `kl_charge` what KL took from the reward of a step; and those of `agent.guards.about_round`.
 """
 
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
 from gymnasium import spaces
-from pydantic import Field
+from pydantic import Field, model_validator
 from stable_baselines3 import PPO
 from stable_baselines3.common.buffers import RolloutBuffer
 from stable_baselines3.common.logger import Logger
@@ -25,8 +25,9 @@ from stable_baselines3.common.policies import ActorCriticPolicy
 from stable_baselines3.common.type_aliases import RolloutBufferSamples
 from torch import Tensor, nn
 
-from agent.advantages import gae, returns, returns_to_go
-from agent.batch import Sample, sample_of, sampled_logprobs, samples_of, sound
+from agent.advantages import gae, returns
+from agent.batch import Sample, sampled_logprobs, samples_of, sound
+from agent.critic import final_values, make_critic, warm_up
 from agent.finite import NotFinite
 from agent.learner import Learner, Metrics, UpdateSettings
 from agent.lesson import Lesson
@@ -62,6 +63,17 @@ class Config(UpdateSettings):
     entropy_weight: float = Field(0.0, ge=0)
     value_warmup: int = Field(1, ge=0)
     value_steps: int = Field(200, ge=1)
+
+    @model_validator(mode="after")
+    def _learns(self) -> Self:
+        if self.value_warmup >= self.rounds:
+            raise ValueError(
+                f"value_warmup is {self.value_warmup} and rounds {self.rounds}: only the critic would learn. "
+                "Raise rounds, or lower value_warmup."
+            )
+        if self.kl_target is not None:
+            raise ValueError("kl_target is for KL in the loss; here it is in the reward. Set kl_weight alone.")
+        return self
 
     def build(self) -> "Ppo":
         return Ppo(self)
@@ -104,21 +116,21 @@ class Ppo:
                 continue
             learner.skipped = ""
             rows, charged = self._rows(learner, episodes)
-            learner.about["kl_champion"] = float(charged.mean())
+            learner.about["kl_charge"] = float(charged.mean())
             if number < self.settings.value_warmup:
-                learner.about["value_loss"] = warm_up(
-                    critic,
-                    rows.states,
-                    returns_to_go(episodes, self.settings.discount) - charged,
-                    self.settings.value_steps,
-                )
+                gains = self._advantages(learner, None, episodes, np.zeros(len(rows.samples)), charged, lam=1.0)
+                learner.about["value_loss"] = warm_up(critic, rows.states, gains, self.settings.value_steps)
                 continue
             with torch.no_grad():
                 values = critic(rows.states).flatten().double().numpy()
-            advantages, targets = self._advantages(learner, critic, episodes, values, charged)
-            trainer.begin(rows, advantages, targets, values)
+            advantages = self._advantages(learner, critic, episodes, values, charged, self.settings.gae_lambda)
+            trainer.begin(rows, advantages, advantages + values, values)
+            limit = self.settings.stop.kl
             for _ in range(self.settings.epochs):
-                yield trainer.epoch()
+                metrics = trainer.epoch()
+                yield metrics
+                if limit is not None and metrics["approx_kl"] > limit:
+                    break
         return learner.report()
 
     def _rows(self, learner: Learner, episodes: Sequence[Episode]) -> tuple[Rows, np.ndarray]:
@@ -138,53 +150,24 @@ class Ppo:
         return Rows(samples, of_sample, token, old_rows, now.states), charged
 
     def _advantages(
-        self, learner: Learner, critic: nn.Module, episodes: Sequence[Episode], values: np.ndarray, charged: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Advantages and value targets of each step, float64 `[B]`."""
+        self,
+        learner: Learner,
+        critic: nn.Module | None,
+        episodes: Sequence[Episode],
+        values: np.ndarray,
+        charged: np.ndarray,
+        lam: float,
+    ) -> np.ndarray:
+        """Advantages of each step, float64 `[B]`; without a critic nothing is expected beyond a limit."""
         cut = [e for e in episodes if e.stop is StopReason.TRUNCATED]
-        beyond = iter(final_values(learner, critic, cut))
-        ends = np.cumsum([len(e.steps) for e in episodes])
+        beyond = iter(final_values(learner.policy, critic, cut) if critic is not None else [0.0] * len(cut))
+        ends = np.cumsum([len(e.steps) for e in episodes])[:-1]
         out = []
-        for episode, of_episode, price in zip(
-            episodes, np.split(values, ends[:-1]), np.split(charged, ends[:-1]), strict=True
-        ):
+        for episode, expected, price in zip(episodes, np.split(values, ends), np.split(charged, ends), strict=True):
             rewards = np.array([step.reward for step in episode.steps]) - price
             last = next(beyond) if episode.stop is StopReason.TRUNCATED else 0.0
-            out.append(gae(rewards, of_episode, last, self.settings.discount, self.settings.gae_lambda))
-        advantages = np.concatenate(out)
-        return advantages, advantages + values
-
-
-def final_values(learner: Learner, critic: nn.Module, episodes: Sequence[Episode]) -> list[float]:
-    """What the critic expects beyond the end of episodes that were cut off."""
-    asked = [sample_of(e.final, e.steps[-1].choices, e.steps[-1].action) for e in episodes]
-    if not asked:
-        return []
-    with torch.no_grad():
-        states = learner.policy.score(asked, states=True).states
-        assert states is not None
-        return critic(states).flatten().tolist()
-
-
-def make_critic(lesson: Lesson) -> nn.Sequential:
-    """A small value head on a prompt's last state, its first weights from the lesson's own luck."""
-    width = lesson.policy.engine.embed.weight.shape[1]
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(int(lesson.rng.integers(2**31)))
-        return nn.Sequential(nn.Linear(width, 64), nn.Tanh(), nn.Linear(64, 1))
-
-
-def warm_up(critic: nn.Module, states: Tensor, gains: np.ndarray, steps: int) -> float:
-    """Fit the critic to returns; the mean squared error that is left."""
-    optimizer = torch.optim.Adam(critic.parameters(), lr=3e-3, weight_decay=1e-4)
-    wanted = torch.from_numpy(gains).float()
-    loss = torch.zeros(())
-    for _ in range(steps):
-        loss = nn.functional.mse_loss(critic(states).flatten(), wanted)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-    return float(loss.detach())
+            out.append(gae(rewards, expected, last, self.settings.discount, lam))
+        return np.concatenate(out)
 
 
 class RowBuffer(RolloutBuffer):
@@ -237,9 +220,10 @@ class Trainer:
         self.rows: Rows | None = None
         self.model = PPO(
             RowPolicy, None, learning_rate=self._rate, n_steps=2, clip_range=settings.clip,
-            ent_coef=settings.entropy_weight, vf_coef=settings.value_weight, max_grad_norm=settings.max_grad_norm,
-            target_kl=settings.stop.kl, n_epochs=1, device="cpu", policy_kwargs={"trainer": self},
-            _init_setup_model=False,
+            ent_coef=settings.entropy_weight, vf_coef=settings.value_weight,
+            max_grad_norm=settings.max_grad_norm,
+            target_kl=None if settings.stop.kl is None else settings.stop.kl / 1.5,  # SB3 stops at 1.5 times of it
+            n_epochs=1, device="cpu", policy_kwargs={"trainer": self}, _init_setup_model=False,
         )  # fmt: skip
         self.model.observation_space, self.model.action_space = spaces.Discrete(2**31), spaces.Discrete(2)
         self.model.n_envs = 1
@@ -269,12 +253,14 @@ class Trainer:
         finite = all(torch.isfinite(parameter).all() for parameter in learner.parameters)
         if not finite or not np.isfinite(metrics["loss"]):
             raise NotFinite(f"ppo: not finite: {metrics}")
-        learner.history.append(learner.about | metrics)
+        learner.history.append(metrics)
         learner.new += len(self.rows.samples)
+        batches = -(-len(self.rows.old) // self.model.batch_size)
+        learner.taken += batches
         if learner.rehearsal.samples and self.settings.rehearsal_weight:
-            for _ in range(-(-len(self.rows.old) // self.model.batch_size)):
-                learner.step([], lambda _: (torch.zeros(()), {}))
-        return learner.history[-1]
+            held = [learner.step([], lambda _: (torch.zeros(()), {}))["rehearsal_kl"] for _ in range(batches)]
+            metrics = metrics | {"rehearsal_kl": float(np.mean(held))}
+        return learner.about | metrics
 
     def evaluate(self, numbers: np.ndarray) -> tuple[Tensor, Tensor, Tensor]:
         """Values, log-probs and entropies of these rows, `[R]` each; steps with several rows are scored once."""

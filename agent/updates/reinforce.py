@@ -1,6 +1,6 @@
 """REINFORCE with a baseline (Williams 1992): the return to go less its running mean, without clipping.
 
-The plainest policy gradient, for worlds whose starts can't be repeated: no groups are needed. The gradient is weighted
+The plainest policy gradient; no groups are needed. The gradient is weighted
 by the importance ratio, so that more than one minibatch of a round stays right.
 
 Metrics: those of `agent.surrogate`, and `baseline`, the running mean of the return to go.
@@ -29,7 +29,7 @@ class Config(SurrogateSettings):
     momentum: float = Field(0.5, ge=0, lt=1)
 
     def build(self) -> PolicyGradient:
-        return PolicyGradient("reinforce", self, Baseline(self), clipped=False)
+        return PolicyGradient("reinforce", self, Baseline(self))
 
 
 class Baseline:

@@ -18,7 +18,7 @@ class Config(grpo.Config):
     """The settings of `grpo`."""
 
     def build(self) -> PolicyGradient:
-        return PolicyGradient("rloo", self, self.credit)
+        return PolicyGradient("rloo", self, self.credit, (self.clip_low, self.clip_high))
 
     def credit(self, episodes: Sequence[Episode]) -> tuple[np.ndarray, Metrics]:
         """The advantage of each decision, float64 `[B]`, and the share of flat groups."""

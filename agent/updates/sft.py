@@ -52,7 +52,7 @@ class Sft:
         learner = Learner("sft", lesson, self.settings)
         for fresh in learner.rounds():
             learner.samples = samples_of(fresh.own)
-            samples = self._cloned(lesson.policy, sound(fresh.episodes))
+            samples = self._cloned(lesson.policy, fresh.task, sound(fresh.episodes))
             learner.about["cloned"] = float(len(samples))
             if not samples:
                 learner.skipped = "no episode succeeded: nothing to clone"
@@ -60,13 +60,15 @@ class Sft:
             yield from learner.learn(samples, partial(self._loss, learner, samples))
         return learner.report()
 
-    def _cloned(self, policy: Policy, episodes: Sequence[Episode]) -> list[Sample]:
-        """What is to be said, as samples."""
+    def _cloned(self, policy: Policy, task: str, episodes: Sequence[Episode]) -> list[Sample]:
+        """What is to be said, as samples. A world under review that tells of no expert is left out."""
         if self.settings.source == "successes":
             return [sample_of(s.observation, s.choices, s.action) for e in episodes if e.success for s in e.steps]
         samples = []
-        for step in (step for episode in episodes for step in episode.steps):
+        for known, step in ((episode.task == task, step) for episode in episodes for step in episode.steps):
             if "expert" not in step.info:
+                if not known:
+                    continue
                 raise UserError(
                     "update.source is 'expert', but the world's steps tell of none: set expert: true in the regime's "
                     "world, or clone successes."

@@ -72,7 +72,7 @@ def test_equal_rewards_move_no_weight_and_say_so(name: str, policy: Policy, pool
     """Nothing was better than anything: no advantage, no pair, no success to clone."""
     flat = [paid(e, 0.0) for e in played(policy, pool, 0)]
     before = policy.version
-    report = run(build(name, rounds=1), policy, given([flat] * 2))
+    report = run(build(name, rounds=2), policy, given([flat] * 4))
     assert policy.version == before
     assert report.optimizer_steps == 0
     assert report.skipped
@@ -99,7 +99,7 @@ def test_rewards_that_are_no_numbers_move_no_weight(name: str, reward: float, po
     poisoned = [paid(e, reward) for e in played(policy, pool, 0)]
     before = policy.version
     with contextlib.suppress(NotFinite):
-        assert run(build(name, rounds=1), policy, given([poisoned] * 2)).skipped
+        assert run(build(name, rounds=2), policy, given([poisoned] * 4)).skipped
     assert policy.version == before
 
 
