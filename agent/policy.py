@@ -245,8 +245,6 @@ class Policy:
             top: at each place of open answers, give the log-probs of so many of the likeliest tokens.
             ids: or of these tokens, int64 `[B, T, K]`.
         """
-        if torch.is_grad_enabled():
-            return self.scorer.score(samples, states, top, ids)
         with self.adapters.merged():
             return self.scorer.score(samples, states, top, ids)
 

@@ -11,13 +11,13 @@ from pathlib import Path
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
-from peft.tuners.lora import LoraLayer
 from peft.utils.save_and_load import get_peft_model_state_dict, set_peft_model_state_dict
 from pydantic import Field
 
 from agent.finite import NotFinite
 from agent.lvlm.checkpoint import Checkpoint
 from agent.lvlm.families import between_towers, vision_tower
+from agent.lvlm.lowrank import MergedLinear
 from envs.component import Settings, UserError
 
 CHAMPION, CANDIDATE, BASE, RELOADED = "champion", "candidate", "base", "reloaded"
@@ -63,12 +63,13 @@ class Adapters:
             bias="none",
             target_modules="|".join(targets(checkpoint, settings, self.first_layer)),
         )
+        config._register_custom_module({torch.nn.Linear: MergedLinear})
         state = torch.random.get_rng_state()
         torch.manual_seed(seed)
         self.peft: PeftModel = get_peft_model(checkpoint.model, config, adapter_name=CHAMPION)
         self.peft.add_adapter(CANDIDATE, config)
         torch.random.set_rng_state(state)
-        found = {n: m for n, m in checkpoint.model.named_modules() if isinstance(m, LoraLayer)}
+        found = {n: m for n, m in checkpoint.model.named_modules() if isinstance(m, MergedLinear)}
         self.modules = sorted(found)
         self._layers = [found[name] for name in self.modules]
         self._sums: tuple[str, list[torch.Tensor]] = ("", [])
@@ -115,8 +116,8 @@ class Adapters:
     def merged(self) -> Iterator[None]:
         """For the length of a block, the speaking adapter is added into the weights it adapts: no extra products.
 
-        For forwards without gradient. The sums are kept until the adapter changes; base weights come back untouched.
-        Where the sums would take more than `MERGE_LIMIT` bytes, or lose digits (bfloat16), nothing is merged.
+        It learns through the sums as it does without them; they are kept until it changes. Where they would take more
+        than `MERGE_LIMIT` bytes, or lose digits (bfloat16), nothing is merged.
         """
         weights = [layer.base_layer.weight for layer in self._layers]
         exact = all(weight.dtype == torch.float32 for weight in weights)
@@ -128,16 +129,13 @@ class Adapters:
             with torch.no_grad():
                 sums = [layer.base_layer.weight + layer.get_delta_weight(self.active) for layer in self._layers]
             self._sums = (version, sums)
-        kept = [layer.base_layer.weight.data for layer in self._layers]
         for layer, total in zip(self._layers, self._sums[1], strict=True):
-            layer.base_layer.weight.data = total
-            layer.merged_adapters.append(self.active)  # PEFT then runs the base layer alone
+            layer.total = total
         try:
             yield
         finally:
-            for layer, weight in zip(self._layers, kept, strict=True):
-                layer.base_layer.weight.data = weight
-                layer.merged_adapters.clear()
+            for layer in self._layers:
+                layer.total = None
 
     @torch.no_grad()
     def copy(self, source: str, target: str) -> None:

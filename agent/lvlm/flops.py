@@ -11,6 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from agent.lvlm.lowrank import MergedLinear
+
 Hook = Callable[[nn.Module, tuple[Any, ...], Tensor], None]
 
 
@@ -22,6 +24,8 @@ class Flops:
         for module in model.modules():
             if isinstance(module, nn.Linear | nn.Conv1d | nn.Conv2d | nn.Conv3d):
                 module.register_forward_hook(self._hook(module.weight))
+            elif isinstance(module, MergedLinear):
+                module.register_forward_hook(self._count_merged)
 
     @property
     def total(self) -> float:
@@ -39,3 +43,14 @@ class Flops:
             self._counted.append(each * out.numel() * times)
 
         return count
+
+    def _count_merged(self, layer: MergedLinear, given: tuple[Any, ...], out: Tensor) -> None:
+        """What runs merged is not seen inside: its one product, and backwards the adapter's four thin ones."""
+        if layer.total is None:
+            return
+        positions, product = out.numel() / out.shape[-1], 2.0 * layer.total.numel()
+        factor = layer.lora_A[layer.active_adapters[0]].weight
+        if torch.is_grad_enabled():
+            thin = 4.0 * len(factor) * sum(layer.total.shape)
+            product += product * given[0].requires_grad + thin * factor.requires_grad
+        self._counted.append(positions * product)

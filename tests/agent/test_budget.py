@@ -261,7 +261,7 @@ def test_a_model_in_bfloat16_acts_scores_learns_and_is_saved(
     assert policy.engine.embed.weight.dtype == torch.bfloat16
     assert {parameter.dtype for parameter in policy.parameters()} == {torch.float32}
     with policy.adapters.merged():
-        assert not any(layer.merged_adapters for layer in policy.adapters._layers)
+        assert all(layer.total is None for layer in policy.adapters._layers)
     assert round_trip(policy).difference < TOLERANCE[torch.bfloat16]
     policy.save(tmp_path / "one")
     policy.load_champion(tmp_path / "one")
