@@ -19,12 +19,12 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, field_validator
 
 from agent.annotators.returns import Returns
 from agent.judging import Annotator, Answered, Asking, Voice, opinions
 from agent.sources import Couple, Encode, expert_couples, parting_couples, step_couples
-from envs.component import Settings, load
+from envs.component import Settings, load, part
 from envs.types import Episode
 from memory.images import content_key
 from memory.preferences import PreferencePair, make_pair, same_command, sound
@@ -60,11 +60,7 @@ class PairSettings(Settings):
     @field_validator("annotator")
     @classmethod
     def _loads(cls, value: dict[str, Any]) -> dict[str, Any]:
-        try:
-            load("agent.annotators", value, "annotator")
-        except ValidationError as error:
-            first = error.errors()[0]
-            raise ValueError(f"{'.'.join(map(str, (value['type'], *first['loc'])))}: {first['msg']}") from error
+        part("agent.annotators", value, "annotator")
         return value
 
     def build(self, encode: Encode | None = None, policy: Voice | None = None) -> "PairMaker":
