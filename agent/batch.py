@@ -33,7 +33,7 @@ class Scores:
         mask: float32 `[B, T]`, 1 where a decision was made.
         entropy: float32 `[B]` nats per decision.
         table: for all-closed batches, float32 `[B, C]` log-probs of every allowed answer (-inf beyond a set's size).
-        states: the prompt's last hidden state, `[B, hidden]`, where it was asked for; no gradient.
+        states: float32 `[B, hidden]`, the prompt's last hidden state, where it was asked for; no gradient.
     """
 
     logprobs: torch.Tensor

@@ -45,7 +45,7 @@ class Scorer:
             numbers = [i for row in some for i in in_row[row]]
             by_row = {row: told.logits for row, told in zip(some, said, strict=True)}
             if states:
-                last |= {row: told.state.cpu() for row, told in zip(some, said, strict=True)}
+                last |= {row: told.state.float().cpu() for row, told in zip(some, said, strict=True)}
             logits = [by_row[row] if at is None else by_row[row][at] for row, at in (places[i] for i in numbers)]
             out += self._closed_scores(logits, [samples[i] for i in numbers], width, most)
             out += self._open_scores(logits, [samples[i] for i in numbers], width, most)
