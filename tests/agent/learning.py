@@ -75,15 +75,17 @@ def paid(episode: Episode, reward: float) -> Episode:
     return replace(episode, steps=(step,), success=reward >= 1)
 
 
-def spoken(policy: Policy, texts: Sequence[str], rewards: Sequence[float], members: int = 2) -> list[Episode]:
-    """One-step episodes of open answers: a group for each text, its members paid by `rewards` in turn."""
+def spoken(policy: Policy, texts: Sequence[str], rewards: Sequence[float], lengths: Sequence[int]) -> list[Episode]:
+    """One-step episodes of open answers: a group for each text, its members paid and cut to so many tokens in turn."""
+    members = len(rewards)
     seen = [Observation(text) for text in texts for _ in range(members)]
     replies = policy.act(seen, [None] * len(seen), [np.random.default_rng(i) for i in range(len(seen))])
     out = []
     for i, (observation, said) in enumerate(zip(seen, replies, strict=True)):
-        action = Action(said.text, said.tokens, said.logprobs, said.mode, said.text, True)
-        step = Step(observation, None, action, rewards[i % len(rewards)], 0.0, True, False, {})
         group, member = divmod(i, members)
+        tokens, logprobs = (part[: lengths[member]] for part in (said.tokens, said.logprobs))
+        action = Action(said.text, tokens, logprobs, said.mode, f"{said.text}{member}", True)
+        step = Step(observation, None, action, rewards[member], 0.0, True, False, {})
         stop = StopReason.TERMINATED
         out.append(Episode(f"{i}", "talk", i, f"{group}", member, 1, "v", (step,), observation, stop, step.reward >= 1))
     return out
