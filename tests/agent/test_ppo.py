@@ -204,7 +204,7 @@ def test_kl_to_the_champion_is_taken_from_each_step_s_reward(policy: Policy) -> 
 def test_a_critic_that_is_warm_explains_what_is_paid(policy: Policy, pool: WorldPool) -> None:
     """One word of four pays, which can be read off the prompt; the cold critic knows nothing of it."""
     episodes = played(policy, pool, 0, groups=64, size=1)
-    worth = np.array([float("red" in e.steps[0].observation.text) for e in episodes])
+    worth = np.array([float("is red" in e.steps[0].observation.text) for e in episodes])
     states = last_states(policy, episodes)
     critic = make_critic(lesson_of(policy))
     cold = float(((critic(states).detach().flatten().numpy() - worth) ** 2).mean())
