@@ -1,4 +1,4 @@
-"""A critic on what the LVLM makes of a prompt: its last state, detached, so that the critic never moves the LVLM."""
+"""The critic of PPO: a small value head on the last state of a prompt, which never moves the LVLM."""
 
 from collections.abc import Sequence
 

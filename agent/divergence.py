@@ -29,8 +29,10 @@ def forward_kl(reference: Scores, now: Scores) -> Tensor:
 
 def reverse_kl(now: Scores, reference: Scores) -> Tensor:
     """KL(now || reference) of each sample, `[B]`; of open answers by the k3 estimator on what `now` said."""
-    gap = (reference.logprobs[:, : now.mask.shape[1]] - now.logprobs) * now.mask
-    said = ((gap.exp() - 1 - gap) * now.mask).sum(1) / now.mask.sum(1)
+    width = min(now.mask.shape[1], reference.mask.shape[1])  # beyond the longest of these answers there is nothing
+    mask = now.mask[:, :width]
+    gap = (reference.logprobs[:, :width] - now.logprobs[:, :width]) * mask
+    said = ((gap.exp() - 1 - gap) * mask).sum(1) / mask.sum(1)
     return _by_kind(now, reference, said)
 
 

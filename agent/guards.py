@@ -52,7 +52,9 @@ class Watch:
 
     def trouble(self, about: Mapping[str, float]) -> str:
         """Why this is a collapse, in words, or nothing. The candidate's weights are kept if it was never better."""
-        gain = about["return"]
+        gain = about.get("return")
+        if gain is None:  # nothing sound was played: that is the worlds' trouble
+            return ""
         if gain >= self.best:
             self.best = gain
             self._weights = self.policy.snapshot()
@@ -60,7 +62,7 @@ class Watch:
         limit = self.settings
         floors = {"entropy": limit.entropy, "spread": limit.spread, "readable": limit.readable}
         for name, least in floors.items():
-            if least is not None and about[name] < least:
+            if least is not None and about.get(name, least) < least:
                 return f"{name} fell to {about[name]:.3f} (stop.{name} is {least:g})"
         if limit.drop is not None and gain < self.best - limit.drop:
             return f"the return fell to {gain:.3f}, {self.best - gain:.3f} below its best (stop.drop is {limit.drop:g})"
@@ -72,20 +74,24 @@ class Watch:
 
 
 def about_round(episodes: Sequence[Episode]) -> dict[str, float]:
-    """Mean return, entropy (-log-prob of what was said, nats per decision), spread and readable share of a round."""
+    """Mean return, entropy (-log-prob of what was said, nats per decision), spread and readable share of a round.
+
+    What there is nothing to say of is left out: all of it in a round without a sound episode, spread where every
+    episode is alone in its group.
+    """
     kept = sound(episodes)
     steps = [step for e in kept for step in e.steps]
     gains: dict[str, list[float]] = {}
     for episode in kept:
         gains.setdefault(episode.group, []).append(sum(step.reward for step in episode.steps))
-    spread = [max(of_group) - min(of_group) > 1e-9 for of_group in gains.values()]
+    spread = [max(of_group) - min(of_group) > 1e-9 for of_group in gains.values() if len(of_group) > 1]
     means: dict[str, list[Any]] = {
         "return": [gain for of_group in gains.values() for gain in of_group],
         "entropy": [surprise(step.action) for step in steps],
         "spread": spread,
         "readable": [step.action.readable for step in steps],
     }
-    return {name: float(np.mean(values)) if values else 0.0 for name, values in means.items()}
+    return {name: float(np.mean(values)) for name, values in means.items() if values}
 
 
 def surprise(action: Action) -> float:
@@ -98,6 +104,10 @@ class Anchor:
 
     The weight doubles where a round's KL is more than 1.5 times the target and halves where it is less than the target
     through 1.5 (the adaptive penalty of PPO, arXiv 1707.06347, section 4).
+
+    Attributes:
+        weight: of the pull now.
+        seen: KL of this round's steps, nats per decision.
     """
 
     def __init__(self, policy: Policy, weight: float, target: float | None) -> None:
@@ -105,17 +115,21 @@ class Anchor:
         self.weight = weight
         self.target = target
         self._reference: Scores | None = None
-        self._seen: list[float] = []
+        self.seen: list[float] = []
 
-    def begin(self, samples: Sequence[Sample]) -> None:
-        """Adapt the weight to the last round, and ask the champion about the samples of this one."""
-        if self.target is not None and self._seen:
-            mean = float(np.mean(self._seen))
+    def adapt(self) -> None:
+        """Fit the weight to the last round's distance, and begin a new one."""
+        if self.target is not None and self.seen:
+            mean = float(np.mean(self.seen))
             if mean > 1.5 * self.target:
                 self.weight *= 2
             elif mean < self.target / 1.5:
                 self.weight /= 2
-        self._seen = []
+        self.seen = []
+
+    def begin(self, samples: Sequence[Sample]) -> None:
+        """Adapt the weight to the last round, and ask the champion about the samples of this one."""
+        self.adapt()
         if self.weight > 0 and samples:
             with torch.no_grad(), self.policy.using(CHAMPION):
                 self._reference = self.policy.score(samples)
@@ -125,5 +139,5 @@ class Anchor:
         if self.weight == 0 or self._reference is None:
             return 0.0, {}
         kl = reverse_kl(now, self._reference.take(list(numbers))).mean()
-        self._seen.append(float(kl.detach()))
+        self.seen.append(float(kl.detach()))
         return self.weight * kl, {"kl_champion": kl.detach(), "kl_weight": torch.tensor(self.weight)}

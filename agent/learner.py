@@ -18,6 +18,8 @@ from agent.report import UpdateReport
 from envs.component import Settings
 
 Metrics = dict[str, float]
+Parts = dict[str, list[tuple[float, float]]]
+"""Of each metric its values in parts of a step, each behind the part's share of the step."""
 Loss = Callable[[Sequence[int]], tuple[torch.Tensor, Mapping[str, torch.Tensor]]]
 
 
@@ -101,7 +103,8 @@ class Learner:
         self.taken = 0
         self.samples: list[Sample] = []
         self.left = 1.0
-        self.new = 0
+        self.new = self.taken = 0
+        self.optimizer.register_step_post_hook(self._stepped)
         self.flops = self.policy.flops
         self.skipped = self.stopped = ""
 
@@ -137,6 +140,9 @@ class Learner:
             yield metrics
             if self.settings.stop.kl is not None and metrics.get("approx_kl", 0.0) > self.settings.stop.kl:
                 return
+
+    def _stepped(self, *_: object) -> None:
+        self.taken += 1
 
     def step(self, items: Sequence[int], loss: Loss) -> Metrics:
         """One optimizer step on the mean of `loss` over `items`, plus rehearsal.
@@ -174,7 +180,7 @@ class Learner:
     def _gradients(self, items: Sequence[int], loss: Loss, remembered: Sequence[int]) -> Metrics:
         """Leave the gradients of one step in the weights. Where memory runs out, it is done again from the start."""
         self.optimizer.zero_grad(set_to_none=True)
-        totals: Metrics = {}
+        totals: Parts = {}
         parameters, crew = self.parameters, self.policy.engine.crew
         losses = self._losses(items, loss, remembered, totals)
         while wave := list(itertools.islice(losses, crew.size)):
@@ -183,22 +189,26 @@ class Learner:
                 for parameter, gradient in zip(parameters, gradients, strict=True):
                     if gradient is not None:
                         parameter.grad = gradient if parameter.grad is None else parameter.grad + gradient
-        return totals
+        # a metric may be missing where a piece has nothing of its kind: that is no 0
+        return {name: sum(s * x for s, x in told) / sum(s for s, _ in told) for name, told in totals.items()}
 
     def _losses(
-        self, items: Sequence[int], loss: Loss, remembered: Sequence[int], totals: Metrics
+        self, items: Sequence[int], loss: Loss, remembered: Sequence[int], totals: Parts
     ) -> Iterator[torch.Tensor]:
-        """The loss of one step in parts that fit one forward each; their sum is the whole. Adds to `totals`."""
+        """The loss of one step in parts that fit one forward each; their sum is the whole.
+
+        Adds each part's share and metrics to `totals`.
+        """
         for piece in self._pieces(items):
             value, metrics = loss(piece)
             share = len(piece) / len(items)
             for name, number in {"loss": value, **metrics}.items():
-                totals[name] = totals.get(name, 0.0) + share * float(number.detach())
+                totals.setdefault(name, []).append((share, float(number.detach())))
             yield value * share
         for piece in self._pieces(remembered):
-            kl = self.rehearsal.loss(self.policy, piece) * (len(piece) / len(remembered))
-            totals["rehearsal_kl"] = totals.get("rehearsal_kl", 0.0) + float(kl.detach())
-            yield self.settings.rehearsal_weight * kl
+            kl, share = self.rehearsal.loss(self.policy, piece), len(piece) / len(remembered)
+            totals.setdefault("rehearsal_kl", []).append((share, float(kl.detach())))
+            yield self.settings.rehearsal_weight * share * kl
 
     def _pieces(self, items: Sequence[int]) -> Iterator[Sequence[int]]:
         """Pieces for a forward each, and one for each thread at least."""

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 
 from agent.batch import Sample, sample_of
@@ -32,6 +33,16 @@ class PairBatch:
         """The chosen of these pairs, then their rejected, then those under a wrong picture."""
         misled = [sample for i in some if (sample := self.wrong[i]) is not None]
         return [*(self.chosen[i] for i in some), *(self.rejected[i] for i in some), *misled]
+
+
+def spoken_here(policy: Policy, pair: PreferencePair) -> bool:
+    """Whether the policy's tokens of both answers are those of the pair: another tokenizer may have made it."""
+    if pair.choices is None:
+        return True
+    return all(
+        answer.text in pair.choices and np.array_equal(policy.encode(answer.text, pair.choices), answer.tokens)
+        for answer in (pair.chosen, pair.rejected)
+    )
 
 
 def prepared(

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, field_validator
 
 from agent.annotators.returns import Returns
 from agent.judging import Annotator, Answered, Asking, Voice, opinions
@@ -59,13 +59,8 @@ class PairSettings(Settings):
 
     @field_validator("annotator")
     @classmethod
-    def _loads(cls, value: dict[str, Any]) -> dict[str, Any]:
-        try:
-            value = filled("agent.annotators", value, "annotator")
-        except ValidationError as error:
-            first = error.errors()[0]
-            raise ValueError(f"{'.'.join(map(str, (value['type'], *first['loc'])))}: {first['msg']}") from error
-        return value
+    def _filled(cls, value: dict[str, Any]) -> dict[str, Any]:
+        return filled("agent.annotators", value, "annotator")
 
     def build(self, encode: Encode | None = None, policy: Voice | None = None) -> "PairMaker":
         """A maker of pairs.

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from types import ModuleType
 from typing import Any, Self
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 LOG = logging.getLogger(__name__)
 OURS = ("agent", "envs", "memory", "schedules")
@@ -24,10 +24,24 @@ class UserError(Exception):
     """A mistake the user can mend: the message says what, why and how. Exit code 2, no traceback."""
 
 
-class Settings(BaseModel):
-    """Base of every settings model: nothing unknown is let through, nothing changes after load."""
+class WrongPart(ValueError):
+    """A component that stands in another's settings is set wrongly.
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    Attributes:
+        place: where it stands within the setting that holds it; "" if it is that setting itself.
+        cause: what is wrong with it.
+        model: its settings, where there are any.
+    """
+
+    def __init__(self, place: str, cause: UserError | ValidationError, model: Any = None) -> None:
+        super().__init__(f"{place}: {cause}" if place else str(cause))
+        self.place, self.cause, self.model = place, cause, model
+
+
+class Settings(BaseModel):
+    """Base of every settings model: nothing unknown and no infinite number is let through, nothing changes later."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     def with_(self, **changes: Any) -> Self:
         """A validated copy with some settings replaced."""
@@ -52,10 +66,15 @@ def load(package: str, settings: Mapping[str, Any], what: str) -> Any:
         UserError: no such component, or its module has no `Config`.
         pydantic.ValidationError: a setting is unknown or out of range.
     """
-    name = settings.get("type")
+    model = find(package, settings.get("type"), what)
+    return model.model_validate({k: v for k, v in settings.items() if k != "type"})
+
+
+def find(package: str, name: Any, what: str) -> Any:
+    """The `Config` of the component `name`; raises UserError as `load` does."""
     if not isinstance(name, str):
         raise UserError(f"{what}: say which by 'type:', one of {', '.join(names(package))}, or a module of your own.")
-    if "." not in name and name not in names(package):
+    if not all(map(str.isidentifier, name.split("."))) or ("." not in name and name not in names(package)):
         close = difflib.get_close_matches(name, names(package), n=1)
         hint = f"Did you mean '{close[0]}'?" if close else f"There are: {', '.join(names(package))}."
         raise UserError(f"no {what} '{name}'. {hint}")
@@ -65,13 +84,26 @@ def load(package: str, settings: Mapping[str, Any], what: str) -> Any:
         raise UserError(f"{what} '{name}': {error}. Install it, or put its file in the stream's folder.") from error
     if not hasattr(module, "Config"):
         raise UserError(f"{what} '{name}': the module has no 'Config' (settings with a build method).")
-    return module.Config.model_validate({k: v for k, v in settings.items() if k != "type"})
+    return module.Config
 
 
-def filled(package: str, settings: Mapping[str, Any], what: str) -> dict[str, Any]:
-    """The same settings with the component's defaults filled in; raises as `load` does."""
-    checked = load(package, settings, what)
-    return {"type": settings["type"], **checked.model_dump(mode="json")}
+def part(package: str, settings: Mapping[str, Any], what: str, place: str = "") -> Any:
+    """`load` for a component that stands in another's settings, at `place` within the setting that holds it.
+
+    Raises:
+        WrongPart: instead of what `load` raises, so that the whole way to the mistake can be told.
+    """
+    try:
+        return load(package, settings, what)
+    except UserError as error:
+        raise WrongPart(place, error) from error
+    except ValidationError as error:
+        raise WrongPart(place, error, find(package, settings["type"], what)) from error
+
+
+def filled(package: str, settings: Mapping[str, Any], what: str, place: str = "") -> dict[str, Any]:
+    """The same settings with the component's defaults filled in; raises as `part` does."""
+    return {"type": settings.get("type"), **part(package, settings, what, place).model_dump(mode="json")}
 
 
 def import_announced(name: str) -> ModuleType:

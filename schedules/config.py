@@ -1,9 +1,9 @@
 """A stream's settings: the YAML file as a validated model, and errors a person can act on."""
 
 import difflib
+import re
 import sys
 from collections.abc import Sequence
-from importlib import import_module
 from pathlib import Path
 from typing import Any, Self
 
@@ -15,7 +15,7 @@ from agent.lvlm.adapters import LoraSettings
 from agent.lvlm.checkpoint import ModelSettings
 from agent.lvlm.speech import Speech
 from agent.rewards import RewardSettings
-from envs.component import Settings, UserError, load
+from envs.component import Settings, UserError, WrongPart, filled, load
 from envs.multimodal import WorldSettings
 from schedules.gate import GateSettings
 
@@ -194,14 +194,10 @@ def as_yaml(stream: StreamSettings) -> str:
 
 def _filled(package: str, item: dict[str, Any], what: str, where: str) -> dict[str, Any]:
     try:
-        settings = load(package, item, what)
-    except ValidationError as error:
-        kind = item["type"]  # its module is there: its Config has just refused
-        known = import_module(kind if "." in kind else f"{package}.{kind}").Config.model_fields
-        raise UserError("\n" + "\n".join(explain(error, where, sorted(known)))) from error
-    except UserError as error:
-        raise UserError(f"{where}: {error}") from error
-    return {"type": item["type"], **settings.model_dump(mode="json")}
+        return filled(package, item, what)
+    except WrongPart as wrong:
+        lines = explain_part(wrong, where)
+        raise UserError("\n" + "\n".join(lines) if wrong.model else lines[0].strip()) from wrong
 
 
 def apply_override(raw: dict[str, Any], override: str) -> None:
@@ -223,23 +219,30 @@ def apply_override(raw: dict[str, Any], override: str) -> None:
         ) from error
 
 
-def explain(error: ValidationError, within: str = "", fields: Sequence[str] = ()) -> list[str]:
+def explain(error: ValidationError, within: str = "", model: Any = StreamSettings) -> list[str]:
     """One line for each mistake: the setting, the value, the reason, the remedy.
 
     Args:
-        within: where a component's settings lie in the stream; "" for the stream itself.
-        fields: names of the component's settings.
+        within: where the settings lie in the stream; "" for the stream itself.
+        model: of the settings.
     """
     lines = []
     for item in error.errors():
-        where = ".".join([*([within] if within else []), *map(str, item["loc"])])
+        where = ".".join([*([within] if within else []), *(str(part) for part in item["loc"] if part != "[key]")])
+        cause = item.get("ctx", {}).get("error")
+        if isinstance(cause, WrongPart):
+            lines += explain_part(cause, where)
+            continue
         reason = item["msg"].removeprefix("Value error, ")
         reason += "" if reason.endswith((".", "?")) else "."
         if item["type"] == "extra_forbidden":
-            known = fields or fields_at(item["loc"][:-1])
+            known = fields_at(item["loc"][:-1], model)
             lines.append(f"  {where}: no such setting. {guess(str(item['loc'][-1]), known)}")
         elif item["type"] == "missing":
             lines.append(f"  {where}: is missing. Add it.")
+        elif item["loc"][-1:] == ("[key]",):
+            known = re.findall(r"'([^']*)'", item["ctx"].get("expected", ""))
+            lines.append(f"  {where}: there is no such name. {guess(str(item['input']), known)}")
         elif isinstance(item["input"], dict | list):
             lines.append(f"  {where}: {reason}" if where else f"  {reason}")
         else:
@@ -247,9 +250,16 @@ def explain(error: ValidationError, within: str = "", fields: Sequence[str] = ()
     return lines
 
 
-def fields_at(location: Sequence[Any]) -> list[str]:
-    """Names of the settings at a place in the stream, as far as they are known from the models."""
-    model: Any = StreamSettings
+def explain_part(wrong: WrongPart, where: str) -> list[str]:
+    """The same for a component that stands within the setting `where`."""
+    place = f"{where}.{wrong.place}" if wrong.place else where
+    if isinstance(wrong.cause, ValidationError):
+        return explain(wrong.cause, place, wrong.model)
+    return [f"  {place}: {wrong.cause}"]
+
+
+def fields_at(location: Sequence[Any], model: Any) -> list[str]:
+    """Names of the settings at a place within those of `model`, as far as they are known."""
     for part in location:
         if isinstance(model, type) and issubclass(model, BaseModel) and part in model.model_fields:
             hint = model.model_fields[part].annotation

@@ -23,10 +23,8 @@ class Player:
         self.cycle = cycle
         self.task = task
         self.number = 0
-        multiplier = loop.last_multiplier(task)
         self.rewards = {
-            name: regime.rewards.build(multiplier if name == task else None)
-            for name, regime in loop.stream.regimes.items()
+            name: regime.rewards.build(loop.last_multiplier(name)) for name, regime in loop.stream.regimes.items()
         }
 
     @property
@@ -60,10 +58,8 @@ class Player:
 
     def _paid(self, episodes: Sequence[Episode]) -> list[Episode]:
         """Episodes of old tasks, each paid as its own regime says."""
-        of_task: dict[str, list[Episode]] = {}
-        for episode in episodes:
-            of_task.setdefault(episode.task, []).append(episode)
-        return [paid for task, some in of_task.items() for paid in self.rewards[task].of(some)[0]]
+        tasks = dict.fromkeys(episode.task for episode in episodes)
+        return [paid for task in tasks for paid in self.rewards[task].of([e for e in episodes if e.task == task])[0]]
 
     def _ticket(self, task: str, group: str, member: int) -> Ticket:
         """One episode of a group; members share the world's seed and differ in their sampling."""

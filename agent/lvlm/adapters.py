@@ -191,7 +191,11 @@ class Adapters:
         for file in aside.iterdir():
             with file.open("rb") as handle:
                 os.fsync(handle.fileno())
-        self._check_reload(adapter, aside, opinion)
+        try:
+            self._check_reload(adapter, aside, opinion)
+        except BaseException:
+            shutil.rmtree(aside)
+            raise
         if folder.exists():
             shutil.rmtree(folder)
         aside.rename(folder)

@@ -89,7 +89,7 @@ class Scorer:
             nexts, ids = spread(log_probs[places].gather(1, each)), spread(each)
         doubt = spread(entropy[places]).sum(1) / mask.sum(1)
         table = torch.full((len(asked), most), -torch.inf) if most else None
-        last = torch.stack([told[row].state.cpu() for _, row, _ in asked]) if states else None
+        last = torch.stack([told[row].state.float().cpu() for _, row, _ in asked]) if states else None
         closed = torch.zeros(len(asked), dtype=torch.bool)
         return Scores(spread(log_probs[places, tokens]), mask, doubt, table, closed, last, nexts, ids)
 
@@ -101,7 +101,7 @@ def _closed(tree: ChoiceTree, asked: Sequence[tuple[Sample, Told]], width: int, 
     rest = torch.zeros(len(asked), width - 1)
     entropy = -(log_probs.exp() * log_probs).sum(1)
     table = torch.nn.functional.pad(log_probs, (0, most - log_probs.shape[1]), value=-torch.inf)
-    last = torch.stack([told.state.cpu() for _, told in asked]) if states else None
+    last = torch.stack([told.state.float().cpu() for _, told in asked]) if states else None
     closed = torch.ones(len(asked), dtype=torch.bool)
     mask = torch.cat([torch.ones_like(first), rest], 1)
     return Scores(torch.cat([first, rest], 1), mask, entropy, table, closed, last)

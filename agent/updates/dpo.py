@@ -9,7 +9,8 @@ lose under a wrong picture.
 Metrics: `margin` how much more the chosen answer gained than the rejected, nats; `accuracy` share of pairs with a
 margin above 0; `chosen`, `rejected` mean log-probs, to see whether both fall; `reward` mean of beta times the log-ratio
 of both answers, `approx_kl` on them; `image_margin` how much more the chosen answer gained under its own picture than
-under a wrong one; `pairs` of the round, `pairs_replayed` of earlier cycles; `retired` share of pairs past
+under a wrong one; `pairs` of the round, `pairs_replayed` of earlier cycles, `pairs_stale` that
+were left out because another tokenizer made them; `retired` share of pairs past
 `retire_margin`; and those of `agent.guards.about_round`.
 """
 
@@ -24,10 +25,11 @@ from agent import preference_losses as losses
 from agent.batch import Scores, samples_of
 from agent.learner import Learner, Metrics, UpdateSettings
 from agent.lesson import Lesson
-from agent.pair_batch import PairBatch, prepared
+from agent.pair_batch import PairBatch, prepared, spoken_here
 from agent.pairs import PairSettings
 from agent.report import UpdateReport
 from agent.wrong_images import Kind, noised_pairs, wrong_observations
+from memory.preferences import PreferencePair
 
 Name = Literal["sigmoid", "ipo", "hinge", "simpo", "bco", "nll"]
 
@@ -97,13 +99,9 @@ class Dpo:
             learner.samples = samples_of(fresh.own)
             pairs, about = maker.make(fresh.episodes)
             pairs += noised_pairs(lesson, fresh.episodes, self.settings.noised) if self.settings.noised else []
-            old = lesson.pairs.draw(self.settings.replayed) if self.settings.replayed else []
-            if self.settings.replayed:
-                lesson.pairs.keep(pairs)
+            old = self._old(learner, pairs) if self.settings.replayed else []
             learner.about |= {name: value for name, value in about.items() if value or "dropped" not in name}
             learner.about["pairs"] = float(len(pairs))
-            if old:
-                learner.about["pairs_replayed"] = float(len(old))
             if not pairs and not old:
                 learner.skipped = "no pairs: no two answers to one observation differed in worth"
                 continue
@@ -116,6 +114,16 @@ class Dpo:
                 self.shift = 0.9 * self.shift + 0.1 * metrics["reward"]
                 yield metrics
         return learner.report()
+
+    def _old(self, learner: Learner, fresh: Sequence[PreferencePair]) -> list[PreferencePair]:
+        """Pairs of earlier cycles; remembers the fresh ones for later cycles."""
+        lesson = learner.lesson
+        drawn = lesson.pairs.draw(self.settings.replayed)
+        lesson.pairs.keep(fresh)
+        old = [pair for pair in drawn if spoken_here(lesson.policy, pair)]
+        counts = {"pairs_replayed": len(old), "pairs_stale": len(drawn) - len(old)}
+        learner.about |= {name: float(count) for name, count in counts.items() if count}
+        return old
 
     @property
     def _looks(self) -> bool:

@@ -20,7 +20,7 @@ from agent.learner import Metrics, UpdateSettings
 from agent.lesson import Lesson, Round, Trial
 from agent.pairs import PairMaker, PairSettings
 from agent.report import UpdateReport
-from envs.component import Settings, filled, load
+from envs.component import Settings, filled, load, part
 
 ARMS = ("rl", "dpo")
 
@@ -42,11 +42,9 @@ class Config(Settings):
     @field_validator("rl", "dpo")
     @classmethod
     def _filled(cls, value: dict[str, Any]) -> dict[str, Any]:
-        arm = load("agent.updates", value, "update")
+        arm = part("agent.updates", value, "update")
         if not isinstance(arm, UpdateSettings) or arm.group_size < 2:
-            raise ValueError(
-                f"{value['type']} can't be measured beside the other arm: take one that plays groups of 2 or more."
-            )
+            raise ValueError("an arm is one update that plays groups of 2 or more, such as grpo, dpo or kto. Name one.")
         return filled("agent.updates", value, "update")
 
     def build(self) -> "Hybrid":
@@ -92,7 +90,7 @@ class Hybrid:
         first = lesson.play(sizes.groups, sizes.group_size, sizes.review)
         pairs = getattr(configs["dpo"], "pairs", PairSettings())
         signals = measure(first, pairs.build(lesson.policy.encode, lesson.policy))
-        tried = [t for t in lesson.past if "hybrid/" in t.algorithm]
+        tried = [trial for trial in map(own_part, lesson.past) if trial is not None]
         arm, scores, reason = self.choice(signals, tried)
         rounds = iter([first])
 
@@ -122,6 +120,12 @@ class Hybrid:
         return arm, scores, f"{arm}{how} ({told})"
 
 
+def own_part(trial: Trial) -> Trial | None:
+    """What of a trial was an arm's: all of it, or a stage (`sft -> hybrid/dpo`); None if nothing was."""
+    arms = [name for name in trial.algorithm.split(" -> ") if name.startswith("hybrid/")]
+    return replace(trial, algorithm=arms[-1]) if arms else None
+
+
 def measure(first: Round, maker: PairMaker) -> Signals:
     """What a round offers."""
     pairs, about = maker.make(first.own)
@@ -129,7 +133,9 @@ def measure(first: Round, maker: PairMaker) -> Signals:
     groups = max(1, len({episode.group for episode in first.own}))
     success = float(np.mean([episode.success for episode in first.own])) if first.own else 0.0
     agreement = about.get("agreement", 1.0)
-    return Signals(seen["spread"], seen["readable"], min(1.0, len(pairs) / groups), agreement, success)
+    return Signals(
+        seen.get("spread", 0.0), seen.get("readable", 0.0), min(1.0, len(pairs) / groups), agreement, success
+    )
 
 
 def arm_scores(signals: Signals, tried: Sequence[Trial], curiosity: float) -> dict[str, float]:

@@ -7,11 +7,12 @@ advantage per step, spread over its tokens; the value comes from the detached la
 only it learns. KL to the champion enters the reward, k1 per token. Rehearsal runs between epochs.
 
 Metrics: `approx_kl`, `clipfrac`, `value_loss`, `explained_variance` (of returns by values, 1 is best) as SB3 reports
-them; `kl_charge` what KL took from the reward of a step; and those of `agent.guards.about_round`.
+them; `kl_champion` nats per decision that the reward was charged for, `kl_weight` at which price; and those of
+`agent.guards.about_round`.
 """
 
 from collections.abc import Generator, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Self
 
 import numpy as np
@@ -25,7 +26,7 @@ from stable_baselines3.common.policies import ActorCriticPolicy
 from stable_baselines3.common.type_aliases import RolloutBufferSamples
 from torch import Tensor, nn
 
-from agent.advantages import gae, returns
+from agent.advantages import gae, returns, returns_to_go
 from agent.batch import Sample, sampled_logprobs, samples_of, sound
 from agent.critic import final_values, make_critic, warm_up
 from agent.finite import NotFinite
@@ -71,8 +72,6 @@ class Config(UpdateSettings):
                 f"value_warmup is {self.value_warmup} and rounds {self.rounds}: only the critic would learn. "
                 "Raise rounds, or lower value_warmup."
             )
-        if self.kl_target is not None:
-            raise ValueError("kl_target is for KL in the loss; here it is in the reward. Set kl_weight alone.")
         return self
 
     def build(self) -> "Ppo":
@@ -115,63 +114,70 @@ class Ppo:
                 learner.skipped = "all returns were equal: nothing to learn from"
                 continue
             learner.skipped = ""
-            rows, charged = self._rows(learner, episodes)
-            learner.about["kl_charge"] = float(charged.mean())
+            rows, prices = self._rows(learner, episodes)
+            paid = charged(episodes, prices)
             if number < self.settings.value_warmup:
-                gains = self._advantages(learner, None, episodes, np.zeros(len(rows.samples)), charged, lam=1.0)
+                gains = returns_to_go(paid, self.settings.discount)
                 learner.about["value_loss"] = warm_up(critic, rows.states, gains, self.settings.value_steps)
                 continue
             with torch.no_grad():
                 values = critic(rows.states).flatten().double().numpy()
-            advantages = self._advantages(learner, critic, episodes, values, charged, self.settings.gae_lambda)
-            trainer.begin(rows, advantages, advantages + values, values)
-            limit = self.settings.stop.kl
+            advantages, targets = self._advantages(learner, critic, paid, values)
+            trainer.begin(rows, advantages, targets, values)
             for _ in range(self.settings.epochs):
-                metrics = trainer.epoch()
-                yield metrics
-                if limit is not None and metrics["approx_kl"] > limit:
+                yield trainer.epoch()
+                if trainer.cut:
                     break
         return learner.report()
 
     def _rows(self, learner: Learner, episodes: Sequence[Episode]) -> tuple[Rows, np.ndarray]:
         """The rows of a round, and what KL takes from the reward of each step, float64 `[B]`."""
-        samples = samples_of(episodes)
+        samples, anchor = samples_of(episodes), learner.anchor
+        anchor.adapt()
         with torch.no_grad():
             now = learner.policy.score(samples, states=True)
-            charged = np.zeros(len(samples))
-            if self.settings.kl_weight:
+            old = sampled_logprobs(samples, now.mask)
+            prices = np.zeros(len(samples))
+            if anchor.weight:
                 with learner.policy.using(CHAMPION):
-                    champion = learner.policy.score(samples)
-                old = sampled_logprobs(samples, now.mask)
-                charged = self.settings.kl_weight * ((old - champion.logprobs) * now.mask).sum(1).double().numpy()
+                    gap = (old - learner.policy.score(samples).logprobs) * now.mask
+                prices = anchor.weight * gap.sum(1).double().numpy()
+                anchor.seen.append(float(gap.sum() / now.mask.sum()))
+                learner.about |= {"kl_champion": anchor.seen[-1], "kl_weight": anchor.weight}
         assert now.states is not None
         of_sample, token = (part.numpy() for part in now.mask.nonzero(as_tuple=True))
-        old_rows = sampled_logprobs(samples, now.mask).numpy()[of_sample, token]
-        return Rows(samples, of_sample, token, old_rows, now.states), charged
+        return Rows(samples, of_sample, token, old.numpy()[of_sample, token], now.states), prices
 
     def _advantages(
-        self,
-        learner: Learner,
-        critic: nn.Module | None,
-        episodes: Sequence[Episode],
-        values: np.ndarray,
-        charged: np.ndarray,
-        lam: float,
-    ) -> np.ndarray:
-        """Advantages of each step, float64 `[B]`; without a critic nothing is expected beyond a limit."""
+        self, learner: Learner, critic: nn.Module, episodes: Sequence[Episode], values: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Advantages and value targets of each step, float64 `[B]`."""
         cut = [e for e in episodes if e.stop is StopReason.TRUNCATED]
-        beyond = iter(final_values(learner.policy, critic, cut) if critic is not None else [0.0] * len(cut))
-        ends = np.cumsum([len(e.steps) for e in episodes])[:-1]
+        beyond = iter(final_values(learner.policy, critic, cut))
+        ends = np.cumsum([len(e.steps) for e in episodes])
         out = []
-        for episode, expected, price in zip(episodes, np.split(values, ends), np.split(charged, ends), strict=True):
-            rewards = np.array([step.reward for step in episode.steps]) - price
+        for episode, of_episode in zip(episodes, np.split(values, ends[:-1]), strict=True):
+            rewards = np.array([step.reward for step in episode.steps])
             last = next(beyond) if episode.stop is StopReason.TRUNCATED else 0.0
-            out.append(gae(rewards, expected, last, self.settings.discount, lam))
-        return np.concatenate(out)
+            out.append(gae(rewards, of_episode, last, self.settings.discount, self.settings.gae_lambda))
+        advantages = np.concatenate(out)
+        return advantages, advantages + values
+
+
+def charged(episodes: Sequence[Episode], prices: np.ndarray) -> list[Episode]:
+    """The same with `prices` of each step, float64 `[B]`, taken from the rewards."""
+    price = iter(prices.tolist())
+    return [replace(e, steps=tuple(replace(s, reward=s.reward - next(price)) for s in e.steps)) for e in episodes]
 
 
 class RowBuffer(RolloutBuffer):
-    """SB3's buffer, filled from outside and shuffled by our own generator."""
+    """SB3's buffer, filled from outside and shuffled by our own generator.
+
+    Attributes:
+        whole: whether the last pass went to its end.
+    """
+
+    whole = True
 
     def __init__(self, rows: int, model: PPO, rng: np.random.Generator) -> None:
         super().__init__(rows, model.observation_space, model.action_space, "cpu")
@@ -189,9 +195,11 @@ class RowBuffer(RolloutBuffer):
 
     def get(self, batch_size: int | None = None) -> Iterator[RolloutBufferSamples]:
         """Minibatches in a fresh order, of equal size."""
+        self.whole = False
         count = -(-self.buffer_size // (batch_size or self.buffer_size))
         for some in np.array_split(self.rng.permutation(self.buffer_size), count):
             yield self._get_samples(some)
+        self.whole = True
 
 
 class RowPolicy(ActorCriticPolicy):
@@ -207,6 +215,10 @@ class RowPolicy(ActorCriticPolicy):
         self.critic = self.trainer.critic
         self.optimizer = learner.optimizer
 
+    def to(self, *_: object, **__: object) -> Self:
+        """Stay: SB3 would move the candidate's weights to where its rows are, away from the LVLM's."""
+        return self
+
     def evaluate_actions(self, obs: Tensor, actions: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Values, log-probs and entropies of rows, `[R]` each."""
         return self.trainer.evaluate(obs.flatten().long().numpy())
@@ -218,12 +230,13 @@ class Trainer:
     def __init__(self, learner: Learner, critic: nn.Module, settings: Config) -> None:
         self.learner, self.critic, self.settings = learner, critic, settings
         self.rows: Rows | None = None
+        # SB3 stops beyond 1.5 times its target
+        target = None if settings.stop.kl is None else settings.stop.kl / 1.5
         self.model = PPO(
             RowPolicy, None, learning_rate=self._rate, n_steps=2, clip_range=settings.clip,
-            ent_coef=settings.entropy_weight, vf_coef=settings.value_weight,
-            max_grad_norm=settings.max_grad_norm,
-            target_kl=None if settings.stop.kl is None else settings.stop.kl / 1.5,  # SB3 stops at 1.5 times of it
-            n_epochs=1, device="cpu", policy_kwargs={"trainer": self}, _init_setup_model=False,
+            ent_coef=settings.entropy_weight, vf_coef=settings.value_weight, max_grad_norm=settings.max_grad_norm,
+            target_kl=target, n_epochs=1, device="cpu", policy_kwargs={"trainer": self},
+            _init_setup_model=False,
         )  # fmt: skip
         self.model.observation_space, self.model.action_space = spaces.Discrete(2**31), spaces.Discrete(2)
         self.model.n_envs = 1
@@ -237,6 +250,11 @@ class Trainer:
         buffer.fill(rows.old, *(of_step[rows.of_sample] for of_step in (values, advantages, targets)))
         self.model.rollout_buffer = buffer
         self.model.batch_size = min(self.settings.minibatch, self.learner.policy.samples_per_forward)
+
+    @property
+    def cut(self) -> bool:
+        """Whether `stop.kl` ended the last epoch early."""
+        return not self.model.rollout_buffer.whole
 
     def epoch(self) -> Metrics:
         """SB3's pass over the round, then as many steps of rehearsal.

@@ -23,7 +23,7 @@ class Config(Settings):
     @field_validator("stages")
     @classmethod
     def _filled(cls, value: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        return [filled("agent.updates", stage, "update") for stage in value]
+        return [filled("agent.updates", stage, "update", f"{i}") for i, stage in enumerate(value)]
 
     def build(self) -> "Stages":
         return Stages([load("agent.updates", stage, "update").build() for stage in self.stages])

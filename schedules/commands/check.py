@@ -49,7 +49,7 @@ def check_model(args: Namespace, console: Console) -> None:
     try:
         settings = ModelCheck.model_validate(raw)
     except ValidationError as error:
-        raise UserError("\n".join(["a setting is wrong:", *explain(error)])) from error
+        raise UserError("\n".join(["a setting is wrong:", *explain(error, model=ModelCheck)])) from error
     started = time.perf_counter()
     policy = Policy(settings.model.with_(path=args.model), settings.lora, speech=settings.speech)
     loaded = time.perf_counter() - started
@@ -92,9 +92,7 @@ def worlds(args: Namespace) -> dict[str, WorldSettings]:
     try:
         return {args.world: WorldSettings.model_validate(raw)}
     except ValidationError as error:
-        raise UserError(
-            "\n".join([f"{args.world}:", *explain(error, "world", sorted(WorldSettings.model_fields))])
-        ) from error
+        raise UserError("\n".join([f"{args.world}:", *explain(error, "world", WorldSettings)])) from error
 
 
 def success(rule: str) -> dict[str, Any]:

@@ -4,7 +4,6 @@ Copycat says a word; saying it back pays 1. Chance is 1/4, the optimum 1. The ba
 """
 
 import contextlib
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,32 +12,24 @@ import torch
 
 from agent.batch import samples_of
 from agent.finite import NotFinite
-from agent.lvlm.adapters import LoraSettings
-from agent.lvlm.checkpoint import ModelSettings
 from agent.policy import Policy
 from agent.rehearsal import rehearse
 from envs.collect import WorldPool
 from envs.component import names
 from envs.types import Episode
-from tests.agent.learning import EXCHANGES, WORLD, Plays, build, given, played, run, success
+from tests.agent.learning import EXCHANGES, WORLD, Plays, build, given, learner_in, paid, played, run, success
 
 EVERY = pytest.mark.parametrize("name", names("agent.updates"))
 
 
 @pytest.fixture
 def policy(tiny_folder: Path) -> Policy:
-    return Policy(ModelSettings(path=str(tiny_folder), threads=1), LoraSettings(rank=8))
+    return learner_in(tiny_folder)
 
 
 @pytest.fixture(scope="module")
 def pool() -> WorldPool:
     return WorldPool({"copycat": WORLD, "exchanged": WORLD.with_(drift=EXCHANGES)})
-
-
-def paid(episode: Episode, reward: float) -> Episode:
-    """The same one-step episode with another reward, and the success that goes with it."""
-    step = replace(episode.steps[0], reward=reward, info={})
-    return replace(episode, steps=(step,), success=reward >= 1)
 
 
 @EVERY
@@ -82,7 +73,7 @@ def test_equal_rewards_move_no_weight_and_say_so(name: str, policy: Policy, pool
 def test_same_seed_same_weights_and_only_the_candidate_moves(name: str, tiny_folder: Path, pool: WorldPool) -> None:
     versions = []
     for _ in range(2):
-        policy = Policy(ModelSettings(path=str(tiny_folder), threads=1), LoraSettings(rank=8))
+        policy = learner_in(tiny_folder)
         frozen = {n: p.clone() for n, p in policy.checkpoint.model.named_parameters() if ".candidate." not in n}
         run(build(name, rounds=2), policy, Plays(policy, pool))
         versions.append(policy.version)
