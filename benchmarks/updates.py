@@ -32,7 +32,6 @@ from benchmarks.runs import arguments, finish, machine
 from benchmarks.sb3_peer import Sb3
 from benchmarks.trl_peer import TrlDpo, TrlGrpo
 from benchmarks.turns import in_turn, ratios, told
-from envs.component import names
 from envs.types import Choices, Episode, Observation
 from memory.preferences import PreferencePair, pairs_from_episodes
 
@@ -165,17 +164,14 @@ def ppo(policy: Policy, rounds: int) -> dict[str, float]:
     seen = seen_rooms(rounds, WORLDS * TICKS, 3 * 10**6)
     sb3 = Sb3(Peer(policy), seen[0], WORLDS, len(ACTIONS), EPOCHS, MINIBATCH, RATE)
     theirs = [sb3.ready(some) for some in seen]
-    sides = {"sb3": lambda n: sb3.learn(theirs[n])}
-    if "ppo" in names("agent.updates"):  # ours is plugged in here: a round of episodes, a step of it for each epoch
-        update = update_of(
-            "ppo", epochs=EPOCHS, minibatch=MINIBATCH, rounds=1, learning_rate=RATE, value_warmup=0, kl_weight=0
-        )
-        sides["ours"] = lambda n: run(update, policy, plays(policy, seen[n], ACTIONS, WORLDS * TICKS, 1), EPOCHS)
-    seconds = in_turn(sides, rounds)
+    plain = {"value_warmup": 0, "kl_weight": 0.0}  # as SB3 has neither a warm-up nor a reference
+    update = update_of("ppo", epochs=EPOCHS, minibatch=MINIBATCH, rounds=1, learning_rate=RATE, **plain)
+
+    def ours(number: int) -> None:  # a step of it is an epoch
+        run(update, policy, plays(policy, seen[number], ACTIONS, WORLDS * TICKS, 1), EPOCHS)
+
+    seconds = in_turn({"ours": ours, "sb3": lambda n: sb3.learn(theirs[n])}, rounds)
     per_second = {name: [WORLDS * TICKS / s for s in some] for name, some in seconds.items()}
-    if "ours" not in seconds:
-        print(f"PPO: SB3's makes {told(per_second['sb3'])} samples a second; agent/updates has no ppo yet", flush=True)
-        return {}
     peer = f"samples/s: {told(per_second['ours'])}, SB3 {told(per_second['sb3'])}"
     what = f"PPO samples per second / SB3's, {EPOCHS} epochs of {MINIBATCH}"
     return {"ppo_vs_sb3": line(what, ratios(seconds["sb3"], seconds["ours"]), ">= 2", peer)}
