@@ -100,7 +100,6 @@ class Learner:
         self.history: list[Metrics] = []
         self.about: Metrics = {}
         self.played: list[Metrics] = []
-        self.taken = 0
         self.samples: list[Sample] = []
         self.left = 1.0
         self.new = self.taken = 0
@@ -167,7 +166,6 @@ class Learner:
             raise NotFinite(f"{self.algorithm}: not finite: {totals}")
         self.optimizer.step()
         self.new += len(items)
-        self.taken += 1
         self.history.append(totals)
         return self.about | totals
 

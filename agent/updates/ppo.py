@@ -274,7 +274,6 @@ class Trainer:
         learner.history.append(metrics)
         learner.new += len(self.rows.samples)
         batches = -(-len(self.rows.old) // self.model.batch_size)
-        learner.taken += batches
         if learner.rehearsal.samples and self.settings.rehearsal_weight:
             held = [learner.step([], lambda _: (torch.zeros(()), {}))["rehearsal_kl"] for _ in range(batches)]
             metrics = metrics | {"rehearsal_kl": float(np.mean(held))}

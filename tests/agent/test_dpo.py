@@ -116,7 +116,8 @@ def test_a_mix_is_the_weighted_sum_by_hand() -> None:
     0.8 * 0.2014133 + 0.2 * (log(1 + e^-0.525) + log(1 + e^-0.975)) + 1 * 1, the sigmoid being log(1 + e^-1.5).
     """
     update = Config(loss={"sigmoid": 0.8, "bco": 0.2, "nll": 1}).build()
-    now = Scores(torch.zeros(2, 1), torch.ones(2, 1), torch.zeros(2), None)
+    update.shift = -0.025
+    now = Scores(torch.zeros(2, 1), torch.ones(2, 1), torch.zeros(2), None, torch.zeros(2, dtype=torch.bool))
     chosen, rejected = torch.tensor([-1.0]), torch.tensor([-3.0])
     total = update._mixed(now, chosen, rejected, torch.tensor([[-2.0, -1.0, 0.0]]))
     bco = math.log1p(math.exp(-0.5 - 0.025)) + math.log1p(math.exp(-1 + 0.025))
@@ -125,7 +126,7 @@ def test_a_mix_is_the_weighted_sum_by_hand() -> None:
 
 def test_labels_that_may_be_wrong_leave_a_best_margin() -> None:
     """With smoothing 0.1 it is log(0.9 / 0.1) / beta: beyond it the push turns; without, it never does."""
-    now = Scores(torch.zeros(2, 1), torch.ones(2, 1), torch.zeros(2), None)
+    now = Scores(torch.zeros(2, 1), torch.ones(2, 1), torch.zeros(2), None, torch.zeros(2, dtype=torch.bool))
     best = math.log(9) / 0.5
     for smoothing, turns in ((0.1, True), (0.0, False)):
         for margin, beyond in ((best - 0.1, False), (best + 0.1, True)):
@@ -271,4 +272,4 @@ def test_old_saturated_pairs_are_left_out(policy: Policy, pool: WorldPool, pairs
     update = build("dpo", **WHOLE, replayed=99, retire_margin=limit)
     report = run(update, policy, given([flat]), pairs=Remembers(saturated))
     assert report.optimizer_steps == 0
-    assert report.skipped == "no pairs: all those of earlier cycles are past retire_margin"
+    assert report.skipped == "every pair is past retire_margin: nothing more to learn from them"

@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from agent.batch import Scores, samples_of
-from agent.guards import Anchor, StopSettings, Watch, about_round, divergence
+from agent.divergence import reverse_kl
+from agent.guards import Anchor, StopSettings, Watch, about_round
 from agent.lvlm.adapters import CHAMPION
 from agent.policy import Policy
 from envs.collect import WorldPool
@@ -21,7 +22,7 @@ FINE = {"return": 0.0, "entropy": 1.0, "spread": 1.0, "readable": 1.0}
 RULES = [
     ({"entropy": 0.3}, {"entropy": 0.2}, "entropy fell to 0.200 (stop.entropy is 0.3)"),
     ({"spread": 0.25}, {"spread": 0.125}, "spread fell to 0.125 (stop.spread is 0.25)"),
-    ({}, {"readable": 0.4}, "readable fell to 0.400 (stop.readable is 0.5)"),
+    ({"readable": 0.5}, {"readable": 0.4}, "readable fell to 0.400 (stop.readable is 0.5)"),
     ({"drop": 0.5}, {"return": -0.6}, "the return fell to -0.600, 0.600 below its best (stop.drop is 0.5)"),
 ]
 
@@ -182,9 +183,11 @@ def test_kl_over_closed_sets_is_the_sum_over_all_answers(policy: Policy, pool: W
 def test_kl_of_open_answers_is_estimated_and_padding_counts_nothing() -> None:
     """Gaps of log 2 and 0 over two decisions: k3 = (2 - 1 - log 2 + 0) / 2; what stands beyond the mask is ignored."""
     mask = torch.tensor([[1.0, 1.0, 0.0]])
-    now = Scores(torch.tensor([[-2.0, -1.0, 7.0]]), mask, torch.zeros(1), None)
-    reference = Scores(torch.tensor([[9.0, 9.0], [-2.0 + math.log(2), -1.0]]), torch.ones(2, 2), torch.zeros(2), None)
-    assert float(divergence(now, reference, [1])) == pytest.approx((1 - math.log(2)) / 2, rel=1e-6)
+    open_ = torch.zeros(2, dtype=torch.bool)
+    now = Scores(torch.tensor([[-2.0, -1.0, 7.0]]), mask, torch.zeros(1), None, open_[:1])
+    said = torch.tensor([[9.0, 9.0], [-2.0 + math.log(2), -1.0]])
+    reference = Scores(said, torch.ones(2, 2), torch.zeros(2), None, open_)
+    assert float(reverse_kl(now, reference.take([1]))) == pytest.approx((1 - math.log(2)) / 2, rel=1e-6)
 
 
 @pytest.mark.parametrize("name", ["grpo", "dpo", "kto", "sft"])

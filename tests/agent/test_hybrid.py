@@ -174,7 +174,7 @@ def test_rounds_that_offer_nothing_are_survived(policy: Policy, pool: WorldPool)
 @pytest.mark.parametrize("arm", [{"type": "stages", "stages": [{"type": "sft"}]}, {"type": "hybrid"}])
 @pytest.mark.parametrize("side", ["rl", "dpo"])
 def test_an_arm_plays_its_rounds_itself(side: str, arm: dict[str, Any]) -> None:
-    with pytest.raises(ValidationError, match="an arm is one update that plays rounds itself"):
+    with pytest.raises(ValidationError, match="an arm is one update that plays groups of 2 or more"):
         Config.model_validate({side: arm})
 
 
