@@ -30,10 +30,11 @@ from agent.advantages import gae, returns, returns_to_go
 from agent.batch import Sample, sampled_logprobs, samples_of, sound
 from agent.critic import final_values, make_critic, warm_up
 from agent.finite import NotFinite
-from agent.learner import Learner, Metrics, UpdateSettings
+from agent.learner import Learner, Metrics, UpdateSettings, pieces
 from agent.lesson import Lesson
 from agent.lvlm.adapters import CHAMPION
 from agent.report import UpdateReport
+from agent.sharing import shared
 from envs.types import Episode, StopReason
 
 TOLD = {"approx_kl": "approx_kl", "clip_fraction": "clipfrac", "value_loss": "value_loss",
@@ -230,13 +231,11 @@ class Trainer:
     def __init__(self, learner: Learner, critic: nn.Module, settings: Config) -> None:
         self.learner, self.critic, self.settings = learner, critic, settings
         self.rows: Rows | None = None
-        # SB3 stops beyond 1.5 times its target
-        target = None if settings.stop.kl is None else settings.stop.kl / 1.5
+        target = None if settings.stop.kl is None else settings.stop.kl / 1.5  # SB3 stops beyond 1.5 times of it
         self.model = PPO(
             RowPolicy, None, learning_rate=self._rate, n_steps=2, clip_range=settings.clip,
             ent_coef=settings.entropy_weight, vf_coef=settings.value_weight, max_grad_norm=settings.max_grad_norm,
-            target_kl=target, n_epochs=1, device="cpu", policy_kwargs={"trainer": self},
-            _init_setup_model=False,
+            target_kl=target, n_epochs=1, device="cpu", policy_kwargs={"trainer": self}, _init_setup_model=False,
         )  # fmt: skip
         self.model.observation_space, self.model.action_space = spaces.Discrete(2**31), spaces.Discrete(2)
         self.model.n_envs = 1
@@ -282,11 +281,20 @@ class Trainer:
     def evaluate(self, numbers: np.ndarray) -> tuple[Tensor, Tensor, Tensor]:
         """Values, log-probs and entropies of these rows, `[R]` each; steps with several rows are scored once."""
         assert self.rows is not None
+        policy, samples, width = self.learner.policy, self.rows.samples, self.rows.token.max() + 1
         steps, place = np.unique(self.rows.of_sample[numbers], return_inverse=True)
-        now = self.learner.policy.score([self.rows.samples[i] for i in steps], states=True)
-        assert now.states is not None
-        values = self.critic(now.states.detach()).flatten()
-        return values[place], now.logprobs[place, self.rows.token[numbers]], now.entropy[place]
+        states: list[Tensor] = []
+
+        def score(part: Sequence[int]) -> tuple[Tensor, Tensor]:
+            now = policy.score([samples[i] for i in part], states=True)
+            assert now.states is not None
+            states.append(now.states)
+            return nn.functional.pad(now.logprobs, (0, width - now.logprobs.shape[1])), now.entropy
+
+        parts = list(pieces(steps.tolist(), -(-len(steps) // policy.engine.crew.size)))
+        logprobs, entropy = shared(score, parts, policy.engine.crew, policy.parameters())
+        values = self.critic(torch.cat(states)).flatten()
+        return values[place], logprobs[place, self.rows.token[numbers]], entropy[place]
 
     def _rate(self, _: float) -> float:
         return self.settings.learning_rate * max(self.learner.left, 0.05)
