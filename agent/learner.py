@@ -18,6 +18,8 @@ from agent.report import UpdateReport
 from envs.component import Settings
 
 Metrics = dict[str, float]
+LAST = ("return", "cost")
+"""Of these, the last round's is told beside the mean over all rounds."""
 Parts = dict[str, list[tuple[float, float]]]
 """Of each metric its values in parts of a step, each behind the part's share of the step."""
 Loss = Callable[[Sequence[int]], tuple[torch.Tensor, Mapping[str, torch.Tensor]]]
@@ -215,10 +217,11 @@ class Learner:
     def report(self) -> UpdateReport:
         """Close the books. KL from the champion is measured on samples of the last round."""
         means = {**mean_of_each(self.played), **mean_of_each(self.history)}
+        last = {f"{name}_last": self.played[-1][name] for name in LAST if self.played and name in self.played[-1]}
         return UpdateReport(
             self.algorithm, self.taken, self.new, self.rehearsal.used,
             kl_from_champion(self.policy, self.samples[:512]), self.rehearsal.measure(self.policy),
-            self.skipped, self.stopped, self.policy.flops - self.flops, means,
+            self.skipped, self.stopped, self.policy.flops - self.flops, means | last,
         )  # fmt: skip
 
 
