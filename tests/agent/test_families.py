@@ -140,6 +140,26 @@ def test_open_answers(policy: Policy, family: str) -> None:
         assert np.allclose(alone.logprobs, reply.logprobs, atol=1e-5)
 
 
+def test_the_last_state_of_a_prompt(policy: Policy, family: str) -> None:
+    """What the critic sees is what the family's own forward hands to its head there, whatever answer stands behind."""
+    asked = observations(family)[:3]
+    said = policy.prompter.answer("go forward")
+    samples = [policy.ask(o, TREE) for o in asked] + [Sample(o, None, said, np.zeros(len(said))) for o in asked]
+    with torch.no_grad():
+        states = policy.score(samples, states=True).states
+        assert policy.score(samples).states is None
+    assert states is not None
+    assert states.dtype == torch.float32
+    seen: list[torch.Tensor] = []
+    hook = policy.engine.head.register_forward_pre_hook(lambda _, given: seen.append(given[0][0, -1 - len(said)]))
+    for observation in asked:
+        plain_logits(policy, observation, said)
+    hook.remove()
+    for i, expected in enumerate(seen):
+        assert np.allclose(states[i].numpy(), expected.numpy(), atol=1e-5)
+        assert np.allclose(states[i + len(asked)].numpy(), expected.numpy(), atol=1e-5)
+
+
 def test_many_answers_to_one_prompt(policy: Policy, family: str) -> None:
     """They share its prompt, and some their first words, and are scored as if each were alone; gradients flow."""
     texts = ("go", "go forward", "turn left now", "turn right", "x")
