@@ -98,6 +98,12 @@ def _others(pairs: Sequence[PreferencePair], rng: np.random.Generator) -> list[O
     for pair in pairs:
         start = int(rng.integers(len(order)))
         turned = (pairs[order[(start + n) % len(order)]] for n in range(min(8, len(order))))
-        other = next((p for p in turned if p.chosen.text != pair.chosen.text), None)
-        out.append(with_pictures(pair.observation, other.observation) if other is not None else None)
+        other = next((p.observation for p in turned if p.chosen.text != pair.chosen.text and _differ(p, pair)), None)
+        out.append(with_pictures(pair.observation, other) if other is not None else None)
     return out
+
+
+def _differ(a: PreferencePair, b: PreferencePair) -> bool:
+    """Whether their pictures do: one observation may be asked for two answers."""
+    ours, theirs = a.observation.images, b.observation.images
+    return len(ours) == len(theirs) and not all(map(np.array_equal, ours, theirs))
