@@ -24,7 +24,7 @@ from pydantic import Field, field_validator
 from agent.annotators.returns import Returns
 from agent.judging import Annotator, Answered, Asking, Voice, opinions
 from agent.sources import Couple, Encode, expert_couples, parting_couples, step_couples
-from envs.component import Settings, load, part
+from envs.component import Settings, filled, load
 from envs.types import Episode
 from memory.images import content_key
 from memory.preferences import PreferencePair, make_pair, same_command, sound
@@ -46,7 +46,7 @@ class PairSettings(Settings):
     """
 
     sources: tuple[Source, ...] = Field(("parting",), min_length=1)
-    annotator: dict[str, Any] = Field(default_factory=lambda: {"type": "returns"})
+    annotator: dict[str, Any] = Field(default_factory=lambda: {"type": "returns"}, validate_default=True)
     discount: float = Field(0.95, ge=0, le=1)
     least_margin: float = Field(0.0, ge=0, allow_inf_nan=False)
 
@@ -59,9 +59,8 @@ class PairSettings(Settings):
 
     @field_validator("annotator")
     @classmethod
-    def _loads(cls, value: dict[str, Any]) -> dict[str, Any]:
-        part("agent.annotators", value, "annotator")
-        return value
+    def _filled(cls, value: dict[str, Any]) -> dict[str, Any]:
+        return filled("agent.annotators", value, "annotator")
 
     def build(self, encode: Encode | None = None, policy: Voice | None = None) -> "PairMaker":
         """A maker of pairs.

@@ -34,8 +34,8 @@ class Config(Settings):
         curiosity: bonus of an arm that was tried less than the other.
     """
 
-    rl: dict[str, Any] = Field(default_factory=lambda: {"type": "grpo"})
-    dpo: dict[str, Any] = Field(default_factory=lambda: {"type": "dpo"})
+    rl: dict[str, Any] = Field(default_factory=lambda: {"type": "grpo"}, validate_default=True)
+    dpo: dict[str, Any] = Field(default_factory=lambda: {"type": "dpo"}, validate_default=True)
     choose: Literal["measured", "rl", "dpo", "alternate"] = "measured"
     curiosity: float = Field(0.2, ge=0)
 

@@ -43,7 +43,8 @@ def settings(name: str, **changes: object) -> dict[str, object]:
     """An update that learns copycat in 20 rounds, without rehearsal."""
     common = {"rounds": 20, "rehearsal_weight": 0.0, "groups": 32, **changes}
     if name == "hybrid":
-        return {"type": name, "rl": settings("grpo", **changes), "dpo": settings("dpo", **changes)}
+        own = {key: changes.pop(key) for key in ("choose", "curiosity") if key in changes}
+        return {"type": name, "rl": settings("grpo", **changes), "dpo": settings("dpo", **changes), **own}
     if name == "stages":
         halves = {**changes, "rounds": -(-int(str(common["rounds"])) // 2)}
         return {"type": name, "stages": [settings("sft", **halves), settings("grpo", **halves)]}

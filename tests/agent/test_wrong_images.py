@@ -110,7 +110,7 @@ def test_noise_leaves_a_fifth_of_the_signal() -> None:
     image = (127.5 + 0.5 * 127.5 * rng.standard_normal((128, 128, 3))).clip(0, 255).astype(np.uint8)
     drowned = noised(image, rng)
     assert (drowned.shape, drowned.dtype) == (image.shape, np.uint8)
-    assert np.corrcoef(image.ravel(), drowned.ravel())[0, 1] == pytest.approx(0.24, abs=0.03)
+    assert np.corrcoef(image.ravel(), drowned.ravel())[0, 1] == pytest.approx(0.24, abs=0.012)
 
 
 def test_pairs_of_what_is_said_of_a_drowned_picture(policy: Policy, episodes: dict[str, list[Episode]]) -> None:
