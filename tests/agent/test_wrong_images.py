@@ -105,12 +105,13 @@ def test_a_crop_is_a_small_part_at_full_size() -> None:
 
 
 def test_noise_leaves_a_fifth_of_the_signal() -> None:
-    """Of a signal of variance s^2 the share is 0.2 s^2 / (0.2 s^2 + 0.8): s = 0.5 gives a correlation of 0.24."""
+    """Of a signal of variance s^2 the share is 0.2 s^2 / (0.2 s^2 + 0.8): s = 0.5 gives a correlation of 0.24, and of
+    0.23 once clipped."""
     rng = np.random.default_rng(0)
     image = (127.5 + 0.5 * 127.5 * rng.standard_normal((128, 128, 3))).clip(0, 255).astype(np.uint8)
     drowned = noised(image, rng)
     assert (drowned.shape, drowned.dtype) == (image.shape, np.uint8)
-    assert np.corrcoef(image.ravel(), drowned.ravel())[0, 1] == pytest.approx(0.24, abs=0.012)
+    assert np.corrcoef(image.ravel(), drowned.ravel())[0, 1] == pytest.approx(0.228, abs=0.008)
 
 
 def test_pairs_of_what_is_said_of_a_drowned_picture(policy: Policy, episodes: dict[str, list[Episode]]) -> None:
