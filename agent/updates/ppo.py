@@ -240,7 +240,6 @@ class Trainer:
         buffer = RowBuffer(len(rows.old), self.model, self.learner.lesson.rng)
         buffer.fill(rows.old, *(of_step[rows.of_sample] for of_step in (values, advantages, targets)))
         self.model.rollout_buffer = buffer
-        self.model.batch_size = min(self.settings.minibatch, self.learner.policy.samples_per_forward)
 
     @property
     def cut(self) -> bool:
@@ -250,12 +249,14 @@ class Trainer:
     def epoch(self) -> Metrics:
         """SB3's pass over the round, then as many steps of rehearsal.
 
+        Where memory runs out, the pass begins again in smaller minibatches; steps taken so far stay.
+
         Raises:
             NotFinite: a loss or a weight was none.
         """
         assert self.rows is not None
         learner = self.learner
-        self.model.train()
+        learner.policy.budget.until_done(self._pass, lambda: learner.policy.samples_per_forward > 1)
         said = self.model.logger.name_to_value
         metrics = {ours: float(said[f"train/{theirs}"]) for theirs, ours in TOLD.items()}
         metrics["entropy"] = -float(said["train/entropy_loss"])
@@ -268,6 +269,10 @@ class Trainer:
             for _ in range(-(-len(self.rows.old) // self.model.batch_size)):
                 learner.step([], lambda _: (torch.zeros(()), {}))
         return learner.history[-1]
+
+    def _pass(self) -> None:
+        self.model.batch_size = min(self.settings.minibatch, self.learner.policy.samples_per_forward)
+        self.model.train()
 
     def evaluate(self, numbers: np.ndarray) -> tuple[Tensor, Tensor, Tensor]:
         """Values, log-probs and entropies of these rows, `[R]` each; steps with several rows are scored once."""
