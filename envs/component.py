@@ -41,7 +41,7 @@ class WrongPart(ValueError):
 class Settings(BaseModel):
     """Base of every settings model: nothing unknown and no infinite number is let through, nothing changes later."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, ser_json_inf_nan="constants")
 
     def with_(self, **changes: Any) -> Self:
         """A validated copy with some settings replaced."""

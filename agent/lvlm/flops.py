@@ -1,8 +1,8 @@
 """Floating-point operations of a model, counted where they happen: in its linear and convolution layers.
 
 A product with a weight is 2 operations for each of its numbers and each position; its backward is as much again for the
-input, and as much again for the weight, where either takes a gradient. Attention's own products are left out: a few
-percent at the lengths of a prompt. No clock is read, so that a decision may rest on it.
+input, and as much again for the weight, where either takes a gradient. Attention's own products are left out: a tenth
+with the bundled model's prompts. No clock is read, so that a decision may rest on it.
 """
 
 from collections.abc import Callable

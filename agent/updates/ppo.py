@@ -81,14 +81,8 @@ class Config(UpdateSettings):
 
 @dataclass(slots=True)
 class Rows:
-    """What SB3 learns from.
-
-    Attributes:
-        samples: a step each.
-        of_sample, token: int64 `[R]`, the step and the token of each row.
-        old: float32 `[R]` log-probs of sampling, nats.
-        states: float32 `[B, hidden]`, the last prompt state of each step as the round was played.
-    """
+    """What SB3 learns from: `samples` are steps; each row `[R]` is a `token` of one `of_sample`, `old` its log-prob when
+    it was sampled; `states` `[B, hidden]` are the prompts' last ones as the round was played."""
 
     samples: list[Sample]
     of_sample: np.ndarray
@@ -248,7 +242,6 @@ class Trainer:
         buffer = RowBuffer(len(rows.old), self.model, self.learner.lesson.rng)
         buffer.fill(rows.old, *(of_step[rows.of_sample] for of_step in (values, advantages, targets)))
         self.model.rollout_buffer = buffer
-        self.model.batch_size = min(self.settings.minibatch, self.learner.policy.samples_per_forward)
 
     @property
     def cut(self) -> bool:
@@ -258,12 +251,14 @@ class Trainer:
     def epoch(self) -> Metrics:
         """SB3's pass over the round, then as many steps of rehearsal.
 
+        Where memory runs out, the pass begins again in smaller minibatches; steps taken so far stay.
+
         Raises:
             NotFinite: a loss or a weight was none.
         """
         assert self.rows is not None
         learner = self.learner
-        self.model.train()
+        learner.policy.budget.until_done(self._pass, lambda: learner.policy.samples_per_forward > 1)
         said = self.model.logger.name_to_value
         metrics = {ours: float(said[f"train/{theirs}"]) for theirs, ours in TOLD.items()}
         metrics["entropy"] = -float(said["train/entropy_loss"])
@@ -277,6 +272,10 @@ class Trainer:
             held = [learner.step([], lambda _: (torch.zeros(()), {}))["rehearsal_kl"] for _ in range(batches)]
             metrics = metrics | {"rehearsal_kl": float(np.mean(held))}
         return learner.about | metrics
+
+    def _pass(self) -> None:
+        self.model.batch_size = min(self.settings.minibatch, self.learner.policy.samples_per_forward)
+        self.model.train()
 
     def evaluate(self, numbers: np.ndarray) -> tuple[Tensor, Tensor, Tensor]:
         """Values, log-probs and entropies of these rows, `[R]` each; steps with several rows are scored once."""

@@ -18,6 +18,7 @@ from agent.finite import NotFinite
 from agent.learner import Learner
 from agent.lesson import Lesson, Round
 from agent.lvlm.adapters import CHAMPION
+from agent.lvlm.engine import Engine
 from agent.policy import Policy
 from agent.rehearsal import Rehearsal, rehearse
 from agent.updates.ppo import Config, Ppo, Trainer, charged
@@ -252,6 +253,24 @@ def test_it_repeats_whatever_numpy_s_and_torch_s_own_luck_is(tiny_folder: Path, 
         versions.append(policy.version)
     assert versions[0] == versions[1]
     assert versions[0] != learner_in(tiny_folder).version
+
+
+def test_it_goes_on_in_smaller_minibatches_where_memory_runs_out(
+    policy: Policy, pool: WorldPool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A forward with gradients takes 2 rows here, and no more."""
+    real = Engine.read
+
+    def read(self: Engine, rows: Any, most: int) -> Any:
+        if torch.is_grad_enabled() and len(rows) > 2:
+            raise torch.OutOfMemoryError("out of memory")
+        return real(self, rows, most)
+
+    episodes = played(policy, pool, 0, groups=8, size=1, task="long")
+    monkeypatch.setattr(Engine, "read", read)
+    report = run(build("ppo", rounds=1, value_warmup=0, epochs=1), policy, given([episodes]))
+    assert report.optimizer_steps >= 24 / 8
+    assert policy.budget.halvings > 0
 
 
 def test_weights_that_are_no_numbers_end_the_update(policy: Policy, pool: WorldPool) -> None:

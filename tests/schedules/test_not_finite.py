@@ -10,9 +10,11 @@ import pytest
 import torch
 from streams import small_stream, write_stream
 
+from agent.finite import NotFinite
 from agent.learner import Learner
 from agent.policy import Policy
 from schedules.cli import main
+from schedules.loop import Loop
 from schedules.tracking import Tracker
 
 
@@ -78,6 +80,56 @@ def test_the_cycle_is_refused_and_the_next_one_runs(
     assert broken["verdict"].startswith("refused: ")
     assert told in broken["verdict"]
     assert broken["update"]["skipped"] in broken["verdict"]
+    assert report["scores"][0] == report["scores"][1]
+    assert [path.name for path in (folder / "adapters").iterdir()] == ["cycle-002"]
+
+
+def test_a_champion_that_fails_a_later_regime_s_exam(
+    tiny_folder: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The exam of a world that begins in cycle 2 is the champion's: that cycle is refused, the last one runs."""
+    settings = small_stream(tiny_folder)
+    settings["regimes"]["renamed"]["replaces"] = "copycat"
+    update = settings["cycles"][0]["update"]
+    settings["cycles"] = [{"task": task, "update": update} for task in ("copycat", "renamed", "renamed")]
+    stream = write_stream(folder.parent / "small.yaml", settings)
+    real, calls = Loop.examine, []
+
+    def examine(self: Loop, adapter: str, task: str, tasks: Any = None) -> Any:
+        if adapter == "champion" and tasks is not None:
+            calls.append(tasks)
+            if len(calls) == 1:
+                raise NotFinite("the model's probabilities are not finite numbers")
+        return real(self, adapter, task, tasks)
+
+    monkeypatch.setattr(Loop, "examine", examine)
+    assert main(["run", str(stream), "--dir", str(folder)]) == 0
+    report = json.loads((folder / "report.json").read_text())
+    assert calls == [["renamed"], ["renamed"]], "what was not examined is examined in the next cycle"
+    assert [c["accepted"] for c in report["cycles"]] == [True, False, True]
+    failed = report["cycles"][1]
+    assert failed["verdict"] == "refused: the model's probabilities are not finite numbers"
+    assert (failed["before"], failed["after"], failed["update"]["optimizer_steps"]) == ({}, {}, 0)
+    assert report["scores"][2] == [None, None]
+    assert report["scores"][3][1] is not None
+
+
+def test_an_adapter_that_reloads_as_nan_is_refused_and_leaves_no_folder(
+    tiny_folder: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The exam went well; what the proof of the written adapter says is no number."""
+    stream = write_stream(folder.parent / "small.yaml", small_stream(tiny_folder))
+    real, calls = Policy._opinion, []
+
+    def opinion(self: Policy) -> torch.Tensor:
+        calls.append(1)
+        return real(self) * (float("nan") if len(calls) == 1 else 1.0)
+
+    monkeypatch.setattr(Policy, "_opinion", opinion)
+    assert main(["run", str(stream), "--dir", str(folder)]) == 0
+    report = json.loads((folder / "report.json").read_text())
+    assert [c["accepted"] for c in report["cycles"]] == [False, True]
+    assert report["cycles"][0]["verdict"] == "refused: the adapter's log-probs are not finite numbers"
     assert report["scores"][0] == report["scores"][1]
     assert [path.name for path in (folder / "adapters").iterdir()] == ["cycle-002"]
 
