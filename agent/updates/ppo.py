@@ -81,8 +81,8 @@ class Config(UpdateSettings):
 
 @dataclass(slots=True)
 class Rows:
-    """What SB3 learns from: `samples` are steps; each row `[R]` is a `token` of one `of_sample`, `old` its log-prob when
-    it was sampled; `states` `[B, hidden]` are the prompts' last ones as the round was played."""
+    """What SB3 learns from: `samples` are steps; a row `[R]` is a `token` of one, `of_sample`, `old` its log-prob at
+    sampling, nats; `states` `[B, hidden]` are the prompts' last ones as the round was played."""
 
     samples: list[Sample]
     of_sample: np.ndarray
