@@ -10,6 +10,7 @@ set saves stands beside it.
 import os
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,7 @@ from benchmarks.runs import arguments, finish, machine
 from benchmarks.sb3_peer import Sb3
 from benchmarks.trl_peer import TrlDpo, TrlGrpo
 from benchmarks.turns import in_turn, ratios, told
+from benchmarks.wide import wide_share
 from envs.types import Choices, Episode, Observation
 from memory.preferences import PreferencePair, pairs_from_episodes
 
@@ -44,6 +46,8 @@ WORLDS, TICKS, EPOCHS, MINIBATCH = 32, 8, 4, 64
 """A rollout of PPO, and its update."""
 STEPS = 4
 """Optimizer steps a round of DPO and GRPO."""
+WIDTHS = (512, 1024)
+"""Of language towers beside the pilot's, which is 128 wide."""
 
 
 def main() -> None:
@@ -60,6 +64,10 @@ def main() -> None:
     figures |= dpo(policy, rounds)
     figures |= grpo(policy, rounds)
     figures |= ppo(policy, rounds)
+    for width in WIDTHS:
+        figures[f"flop_share_{width}_wide"] = wide_share(
+            width, policy.threads, Speech(longest=NEW_TOKENS), partial(dpo_share, rounds=3)
+        )
     figures |= growth(policy, (8, 32), (32, 128)) if given.quick else growth(policy)
     finish(figures, given.json)
 
@@ -93,6 +101,20 @@ def dpo(policy: Policy, rounds: int) -> dict[str, float]:
         "dpo_loss_difference": gap,
         "dpo_closed_vs_trl": float(np.median(closed_against)),
     } | share
+
+
+def dpo_share(policy: Policy, rounds: int) -> dict[str, float]:
+    """The rate of one DPO step's floating-point operations against the best product's."""
+    seen = seen_rooms(rounds, PAIRS, 4 * 10**6)
+    episodes = [played(policy, some, None, f"wide/{n}") for n, some in enumerate(seen)]
+    update = update_of("dpo", beta=BETA, minibatch=PAIRS, rounds=1, learning_rate=RATE)
+
+    def step(number: int) -> None:
+        run(update, policy, iter([episodes[number]]), 1)
+
+    seconds = in_turn({"ours": step}, rounds)["ours"]
+    width = policy.engine.embed.weight.shape[1]
+    return flop_share(f"dpo, {width} wide", policy, lambda: step(0), seconds)
 
 
 def loss_difference(policy: Policy, trl: TrlDpo, pairs: Sequence[PreferencePair]) -> float:
