@@ -11,7 +11,12 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.runs import Report, arguments, finish, machine, run, spread
+from benchmarks.runs import arguments, finish, machine, run, spread
+from envs.collect import WorldPool
+from schedules.commands.opening import policy_of
+from schedules.config import load_stream
+from schedules.controls import blanked
+from schedules.exam import sit
 
 LOOKS = ("image_weight=1", "anchor_weight=1")
 ARMS: dict[str, tuple[str, ...]] = {
@@ -30,13 +35,14 @@ def main() -> None:
     seeds = (0,) if given.quick else (0, 1, 2)
     asked = list(product(ARMS, seeds))
     with ThreadPoolExecutor(SIDE_BY_SIDE) as pool:
-        done = pool.map(lambda one: run("images", *_of(given.dir, *one)), asked)
-    reports = dict(zip(asked, done, strict=True))
+        scores = dict(zip(asked, pool.map(lambda one: _trained(given.dir, *one), asked), strict=True))
+    for one in asked:
+        scores[one]["blind"] = _blind(given.dir, *one)
     print(f"stream images, seeds {', '.join(map(str, seeds))}; {machine()}\n")
-    print(f"{'':18}{'seen':>24}{'pictures blanked':>24}{'goto, kept':>24}   median (range)")
+    print(f"{'':18}{'seen':>24}{'pictures blanked':>24}{'goto, kept':>24}{'image margin, nats':>24}   median (range)")
     figures: dict[str, float | None] = {}
     for arm in ARMS:
-        figures |= _tell(arm, [reports[arm, seed] for seed in seeds])
+        figures |= _tell(arm, [scores[arm, seed] for seed in seeds])
     finish(figures, given.json)
 
 
@@ -47,11 +53,28 @@ def _of(folder: Path, arm: str, seed: int) -> tuple[Path, list[str]]:
     return folder / f"images-{name}-{seed}", [f"seed={seed}", "model.threads=1", *changes]
 
 
-def _tell(arm: str, reports: list[Report]) -> dict[str, float | None]:
-    """Print an arm's row: the candidate's exam, promoted or not; its figures."""
-    columns = {task: [r["cycles"][0]["after"][task] for r in reports] for task in ("seen", "blind", "goto")}
+def _trained(folder: Path, arm: str, seed: int) -> dict[str, float]:
+    """What the candidate scores with pictures, and how far its answer is from the one under a wrong picture."""
+    cycle = run("images", *_of(folder, arm, seed))["cycles"][0]
+    return {**cycle["after"], "image_margin": cycle["update"]["metrics"].get("image_margin")}
+
+
+def _blind(folder: Path, arm: str, seed: int) -> float:
+    """What it scores on the same seeds with every picture blanked."""
+    where, changes = _of(folder, arm, seed)
+    stream = load_stream("images", changes)
+    pool = WorldPool(blanked({"seen": stream.regimes["seen"].world}, "pictures"))
+    results, _ = sit(policy_of(stream, str(where)), ["seen"], stream.exam.episodes, pool, stream.width)
+    pool.close()
+    return results["seen"].mean
+
+
+def _tell(arm: str, scores: list[dict[str, float]]) -> dict[str, float | None]:
+    """Print an arm's row; its figures."""
+    columns = {name: [score[name] for score in scores] for name in ("seen", "blind", "goto", "image_margin")}
     print(f"{arm:18}{''.join(f'{spread(values):>24}' for values in columns.values())}", flush=True)
-    return {f"{arm}_{task}": float(np.median(values)) for task, values in columns.items()}
+    kept = {name: [value for value in values if value is not None] for name, values in columns.items()}
+    return {f"{arm}_{name}": float(np.median(values)) for name, values in kept.items() if values}
 
 
 if __name__ == "__main__":

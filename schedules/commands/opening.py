@@ -27,7 +27,7 @@ def spelled(args: Namespace) -> str:
 def policy_of(stream: StreamSettings, folder: str | None) -> Policy:
     """The untouched model, or the champion of the run in `folder`."""
     champion = champion_of(Path(folder)) if folder is not None else None
-    policy = Policy(stream.model, stream.lora, seed=stream.seed)
+    policy = Policy(stream.model, stream.lora, stream.seed, stream.speech)
     if champion is not None:
         policy.load_champion(champion)
     return policy
