@@ -5,18 +5,17 @@ python -m benchmarks.images
 Two runs lie side by side on a thread each, so that no seconds are told.
 """
 
-from concurrent.futures import ThreadPoolExecutor
-from itertools import product
 from pathlib import Path
 
 import numpy as np
 
-from benchmarks.runs import arguments, finish, machine, run, spread
+from benchmarks.runs import Report, arguments, finish, machine, place, side_by_side, spread
 from envs.collect import WorldPool
 from schedules.commands.opening import policy_of
 from schedules.config import load_stream
 from schedules.controls import blanked
 from schedules.exam import sit
+from schedules.folder import SETTINGS
 
 LOOKS = ("image_weight=1", "anchor_weight=1")
 ARMS: dict[str, tuple[str, ...]] = {
@@ -26,50 +25,34 @@ ARMS: dict[str, tuple[str, ...]] = {
     "rDPO, retrieved": (*LOOKS, "wrong_image=retrieved"),
     "POVID, noised": ("noised=64",),
 }
-SIDE_BY_SIDE = 2
 
 
 def main() -> None:
     """Run every arm on every seed, print the table, write the figures."""
     given = arguments(__doc__ or "")
     seeds = (0,) if given.quick else (0, 1, 2)
-    asked = list(product(ARMS, seeds))
-    with ThreadPoolExecutor(SIDE_BY_SIDE) as pool:
-        scores = dict(zip(asked, pool.map(lambda one: _trained(given.dir, *one), asked), strict=True))
-    for one in asked:
-        scores[one]["blind"] = _blind(given.dir, *one)
+    changes = {arm: [f"cycles.0.update.{change}" for change in some] for arm, some in ARMS.items()}
+    reports = side_by_side("images", given.dir, changes, seeds)
     print(f"stream images, seeds {', '.join(map(str, seeds))}; {machine()}\n")
     print(f"{'':18}{'seen':>24}{'pictures blanked':>24}{'goto, kept':>24}{'image margin, nats':>24}   median (range)")
     figures: dict[str, float | None] = {}
     for arm in ARMS:
-        figures |= _tell(arm, [scores[arm, seed] for seed in seeds])
+        runs = [place(given.dir, "images", arm, seed) for seed in seeds]
+        figures |= _tell(arm, [_scores(report, folder) for report, folder in zip(reports[arm], runs, strict=True)])
     finish(figures, given.json)
 
 
-def _of(folder: Path, arm: str, seed: int) -> tuple[Path, list[str]]:
-    """Where a run lies, and its settings."""
-    name = arm.replace(", ", "-").replace("'", "").lower()
-    changes = [f"cycles.0.update.{change}" for change in ARMS[arm]]
-    return folder / f"images-{name}-{seed}", [f"seed={seed}", "model.threads=1", *changes]
-
-
-def _trained(folder: Path, arm: str, seed: int) -> dict[str, float]:
-    """What the candidate scores with pictures, and how far its answer is from the one under a wrong picture."""
-    cycle = run("images", *_of(folder, arm, seed))["cycles"][0]
-    return {**cycle["after"], "image_margin": cycle["update"]["metrics"].get("image_margin")}
-
-
-def _blind(folder: Path, arm: str, seed: int) -> float:
-    """What it scores on the same seeds with every picture blanked."""
-    where, changes = _of(folder, arm, seed)
-    stream = load_stream("images", changes)
+def _scores(report: Report, folder: Path) -> dict[str, float | None]:
+    """What the candidate scores with pictures and, on the same seeds, with every picture blanked."""
+    cycle, stream = report["cycles"][0], load_stream(str(folder / SETTINGS))
     pool = WorldPool(blanked({"seen": stream.regimes["seen"].world}, "pictures"))
-    results, _ = sit(policy_of(stream, str(where)), ["seen"], stream.exam.episodes, pool, stream.width)
+    results, _ = sit(policy_of(stream, str(folder)), ["seen"], stream.exam.episodes, pool, stream.width)
     pool.close()
-    return results["seen"].mean
+    margin = cycle["update"]["metrics"].get("image_margin")
+    return {**cycle["after"], "blind": results["seen"].mean, "image_margin": margin}
 
 
-def _tell(arm: str, scores: list[dict[str, float]]) -> dict[str, float | None]:
+def _tell(arm: str, scores: list[dict[str, float | None]]) -> dict[str, float | None]:
     """Print an arm's row; its figures."""
     columns = {name: [score[name] for score in scores] for name in ("seen", "blind", "goto", "image_margin")}
     print(f"{arm:18}{''.join(f'{spread(values):>24}' for values in columns.values())}", flush=True)

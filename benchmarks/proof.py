@@ -5,39 +5,26 @@ python -m benchmarks.proof
 Two runs lie side by side on a thread each, so that no seconds are told: what is counted does not depend on a clock.
 """
 
-from concurrent.futures import ThreadPoolExecutor
-from itertools import product
-from pathlib import Path
-
 import numpy as np
 
-from benchmarks.runs import Report, arguments, finish, machine, run, spread
+from benchmarks.runs import Report, arguments, finish, machine, side_by_side, spread
 from schedules.config import load_stream
 
 ARMS = ("rl", "dpo", "alternate", "measured")
-SIDE_BY_SIDE = 2
 
 
 def main() -> None:
     """Run every arm on every seed, print the table, write the figures."""
     given = arguments(__doc__ or "")
     seeds = (0,) if given.quick else (0, 1, 2)
-    asked = list(product(ARMS, seeds))
-    with ThreadPoolExecutor(SIDE_BY_SIDE) as pool:
-        done = pool.map(lambda one: run("proof", *_of(given.dir, *one)), asked)
-    reports = dict(zip(asked, done, strict=True))
+    cycles = len(load_stream("proof").cycles)
+    chosen = {arm: [f"cycles.{number}.update.choose={arm}" for number in range(cycles)] for arm in ARMS}
+    reports = side_by_side("proof", given.dir, chosen, seeds)
     print(f"stream proof, seeds {', '.join(map(str, seeds))}; {machine()}\n")
     figures: dict[str, float | None] = {}
     for arm in ARMS:
-        figures |= _tell(arm, [reports[arm, seed] for seed in seeds])
+        figures |= _tell(arm, reports[arm])
     finish(figures, given.json)
-
-
-def _of(folder: Path, arm: str, seed: int) -> tuple[Path, list[str]]:
-    """Where a run lies, and its settings."""
-    cycles = len(load_stream("proof").cycles)
-    chosen = [f"cycles.{number}.update.choose={arm}" for number in range(cycles)]
-    return folder / f"proof-{arm}-{seed}", [f"seed={seed}", "model.threads=1", *chosen]
 
 
 def _tell(arm: str, reports: list[Report]) -> dict[str, float | None]:

@@ -7,7 +7,9 @@ import platform
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +45,29 @@ def run(stream: str, folder: Path, settings: Sequence[str]) -> Report:
         wall.write_text(json.dumps(time.perf_counter() - began))
     report: Report = json.loads((folder / "report.json").read_text())
     return report | {"wall": json.loads(wall.read_text())}
+
+
+def place(folder: Path, stream: str, arm: str, seed: int) -> Path:
+    """Where the run of an arm on a seed lies."""
+    return folder / f"{stream}-{arm.replace(', ', '-').replace(chr(39), '').lower()}-{seed}"
+
+
+def side_by_side(
+    stream: str, folder: Path, arms: Mapping[str, Sequence[str]], seeds: Sequence[int]
+) -> dict[str, list[Report]]:
+    """Each arm's settings on each seed, two runs at once on a thread each: nothing of it may tell seconds.
+
+    Returns:
+        The reports of each arm, in the order of the seeds.
+    """
+    asked = list(product(arms, seeds))
+    with ThreadPoolExecutor(2) as pool:
+        done = pool.map(
+            lambda one: run(stream, place(folder, stream, *one), [f"seed={one[1]}", "model.threads=1", *arms[one[0]]]),
+            asked,
+        )
+        reports = dict(zip(asked, done, strict=True))
+    return {arm: [reports[arm, seed] for seed in seeds] for arm in arms}
 
 
 def spread(values: Sequence[float | None]) -> str:

@@ -3,7 +3,6 @@
 import math
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,11 +21,9 @@ from agent.updates.dpo import Config, Dpo
 from envs.collect import WorldPool
 from memory.preferences import PreferencePair
 from tests.agent.learning import (
-    WORLD,
     Plays,
     build,
     given,
-    learner_in,
     paid,
     played,
     run,
@@ -47,18 +44,6 @@ LOSSES: dict[str, dict[str, Any]] = {
     "mpo": {"loss": {"sigmoid": 0.8, "bco": 0.2, "nll": 1}},
 }
 WHOLE = {"rounds": 1, "minibatch": 1024}
-
-
-@pytest.fixture
-def policy(tiny_folder: Path) -> Policy:
-    policy = learner_in(tiny_folder)
-    policy.fork()
-    return policy
-
-
-@pytest.fixture(scope="module")
-def pool() -> WorldPool:
-    return WorldPool({"copycat": WORLD})
 
 
 @pytest.fixture

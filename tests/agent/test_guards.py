@@ -2,7 +2,6 @@
 
 import math
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,7 +15,7 @@ from agent.lvlm.adapters import CHAMPION
 from agent.policy import Policy
 from envs.collect import WorldPool
 from envs.types import StopReason
-from tests.agent.learning import WORLD, Plays, build, given, learner_in, paid, played, run, shaken, spoken, watched
+from tests.agent.learning import Plays, build, given, paid, played, run, shaken, spoken, watched
 
 FINE = {"return": 0.0, "entropy": 1.0, "spread": 1.0, "readable": 1.0}
 RULES = [
@@ -25,18 +24,6 @@ RULES = [
     ({"readable": 0.5}, {"readable": 0.4}, "readable fell to 0.400 (stop.readable is 0.5)"),
     ({"drop": 0.5}, {"return": -0.6}, "the return fell to -0.600, 0.600 below its best (stop.drop is 0.5)"),
 ]
-
-
-@pytest.fixture
-def policy(tiny_folder: Path) -> Policy:
-    policy = learner_in(tiny_folder)
-    policy.fork()
-    return policy
-
-
-@pytest.fixture(scope="module")
-def pool() -> WorldPool:
-    return WorldPool({"copycat": WORLD})
 
 
 # -- the watch --------------------------------------------------------------------------------------------------------

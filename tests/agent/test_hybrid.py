@@ -18,7 +18,7 @@ from agent.updates.hybrid import Config, Hybrid, Signals, arm_scores, own_part
 from agent.updates.stages import merged
 from envs.collect import WorldPool
 from envs.types import Episode, StopReason
-from tests.agent.learning import WORLD, Plays, build, given, learner_in, paid, played, run
+from tests.agent.learning import Plays, build, given, learner_in, paid, played, run
 
 SIGNALS = Signals(spread=0.5, readable=0.8, pairs=1.0, agreement=0.75, success=0.3)
 
@@ -31,11 +31,6 @@ def policy(tiny_folder: Path) -> Policy:
 @pytest.fixture(autouse=True)
 def _fresh(policy: Policy) -> None:
     policy.discard()
-
-
-@pytest.fixture(scope="module")
-def pool() -> WorldPool:
-    return WorldPool({"copycat": WORLD})
 
 
 def tried(*arms: tuple[str, float, float]) -> list[Trial]:

@@ -29,13 +29,6 @@ from tests.agent.learning import WORLD, Plays, build, given, learner_in, paid, p
 SMALL: dict[str, Any] = {"rounds": 2, "groups": 32, "value_warmup": 0, "value_steps": 5}
 
 
-@pytest.fixture
-def policy(tiny_folder: Path) -> Policy:
-    policy = learner_in(tiny_folder)
-    policy.fork()
-    return policy
-
-
 @pytest.fixture(scope="module")
 def pool() -> WorldPool:
     return WorldPool({"copycat": WORLD, "long": WORLD.with_(kwargs={"length": 3})})
