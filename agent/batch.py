@@ -4,14 +4,14 @@ A closed answer is one decision, whatever its tokens: its log-prob is the sum ov
 is one decision per token.
 """
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
 import numpy as np
 import torch
 
-from envs.types import Action, Choices, Episode, Observation, StopReason
+from envs.types import Action, Choices, Episode, Observation
+from memory import preferences
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,13 +68,7 @@ def sample_of(observation: Observation, choices: Choices, action: Action) -> Sam
 
 def sound(episodes: Sequence[Episode]) -> list[Episode]:
     """Episodes that something can be learned from: not broken, not empty, and paid in finite numbers."""
-    return [
-        episode
-        for episode in episodes
-        if episode.stop is not StopReason.ENV_ERROR
-        and episode.steps
-        and math.isfinite(sum(step.reward for step in episode.steps))
-    ]
+    return [episode for episode in preferences.sound(episodes) if episode.steps]
 
 
 def samples_of(episodes: Sequence[Episode]) -> list[Sample]:

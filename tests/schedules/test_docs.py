@@ -49,6 +49,7 @@ def test_every_yaml_loads(page: str, block: str) -> None:
         make_world(regime.world).close()
     for plan in stream.cycles:
         plan.build()
+    assert effective(stream) == stream, "some default is not filled in"
 
 
 def settings_of(model: type[Settings], prefix: str = "") -> Iterator[tuple[str, str]]:
