@@ -66,6 +66,17 @@ CREATE TABLE pairs (
     reference_rejected REAL
 )"""
 
+_JUDGEMENTS = """
+CREATE TABLE judgements (
+    number INTEGER PRIMARY KEY AUTOINCREMENT,
+    key BLOB NOT NULL UNIQUE,         -- blake2b of who judged and of what was shown: nobody is asked twice
+    source TEXT NOT NULL,             -- the annotator
+    task TEXT NOT NULL,
+    cycle INTEGER NOT NULL,
+    episodes TEXT NOT NULL,           -- JSON list of the ids whose answers were judged
+    margin REAL                       -- how much better the first is than the second; NULL: no opinion
+)"""
+
 MIGRATIONS: list[Migration] = [
     (
         _EPISODES,
@@ -88,5 +99,18 @@ MIGRATIONS: list[Migration] = [
         "CREATE TABLE facts (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID",
         "INSERT INTO facts VALUES ('store', lower(hex(randomblob(16))))",
         "CREATE INDEX pairs_by_cycle ON pairs (cycle)",
+    ),
+    (
+        # largest mean KL(champion then || champion now) in nats that a rehearsal has measured since it was stored
+        "ALTER TABLE episodes ADD COLUMN drift REAL NOT NULL DEFAULT 0",
+        # JSON list of the ids of the episodes whose answers these are, so that forgetting one forgets its pairs
+        "ALTER TABLE pairs ADD COLUMN episodes TEXT NOT NULL DEFAULT '[]'",
+        # who was drawn for what, and why: by id, since an evicted episode was still learned from
+        "CREATE TABLE drawn (number INTEGER PRIMARY KEY AUTOINCREMENT, cycle INTEGER NOT NULL, episode TEXT NOT NULL, "
+        "use TEXT NOT NULL, why TEXT NOT NULL)",
+        "CREATE INDEX drawn_by_episode ON drawn (episode)",
+        "CREATE INDEX drawn_by_cycle ON drawn (cycle)",
+        _JUDGEMENTS,
+        "CREATE INDEX judgements_by_cycle ON judgements (cycle)",
     ),
 ]
