@@ -1,13 +1,10 @@
 """The vectors of all steps in SQLite, and a vector index beside them that is only ever a cache.
 
-Every episode that comes or goes leaves a numbered change; the index remembers the last one it has followed. Its file is
-written aside, with a checksum, fsynced and renamed. Missing, damaged, of another store, of another embedder, ahead of
-SQLite or too far behind: whatever is doubtful is thrown away and rebuilt, so a neighbour is never wrong.
+Every episode that comes or goes leaves a numbered change; the index remembers the last one it has followed. A file of
+it that is missing, damaged, of another store, of another embedder, ahead of SQLite or too far behind: whatever is
+doubtful is thrown away and rebuilt, so a neighbour is never wrong.
 """
 
-import hashlib
-import json
-import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -18,11 +15,10 @@ from memory.codec import pack_floats, unpack_floats
 from memory.database import Database
 from memory.embedding import Embedder
 from memory.index import FaissIndex, VectorIndex
+from memory.index_file import Head, read_file, read_head, write_file
 from memory.schema import STEP_BITS
 
-MAGIC = b"holdtrue index 1\n"
-_DIGEST = 32
-_CHUNK = 4096  # episodes read at once in a rebuild
+_CHUNK = 512  # episodes read at once in a rebuild
 _SAVE_SHARE = 0.1  # a saved index that lacks less than this is not written again yet
 
 
@@ -76,23 +72,32 @@ class Vectors:
 
     def rebuild(self) -> None:
         """Make the index anew from SQLite."""
-        self._index = self._make(self._embedder.dimension)
-        for ids, vectors in self._stored():
-            self._index.add(ids, vectors)
+        self._index = None  # before the new one takes its room
+        count = self._database.execute("SELECT sum(length) FROM episodes").fetchone()[0] or 0
+        self._index = self._make.build(self._embedder.dimension, count, self._stored)
         self._followed = self._last_change()
         self._note_doubt()
 
     def save(self, always: bool = False) -> None:
-        """Write the index file if it was used and much has changed, or anything with `always`; not in a transaction."""
+        """Write the index file if it was used and much has changed; not in a transaction.
+
+        This is also where an index that was outgrown is made anew: no search has to wait for that.
+
+        Args:
+            always: write whatever has changed, but make nothing anew: someone wants to leave.
+        """
         if self._index is None or self._database.in_transaction:
             return
         index = self._up_to_date()
+        anew = index.outgrown and not always
+        if anew:
+            self.rebuild()
+            index = self._up_to_date()
         stale = self._database.execute("SELECT sum(length) FROM changes WHERE sequence > ?", (self._saved,))
         changed = stale.fetchone()[0] or 0
-        if changed == 0 or (not always and changed < _SAVE_SHARE * len(index)):
+        if not anew and (changed == 0 or (not always and changed < _SAVE_SHARE * len(index))):
             return
-        head = json.dumps(self._identity() | {"sequence": self._followed, "count": len(index)}).encode()
-        _write_checked(self._path, head, index.dump())
+        write_file(self._path, self._identity() | {"sequence": self._followed, "count": len(index)}, index.write)
         self._saved = self._followed
         with self._database.transaction():
             self._database.execute("DELETE FROM changes WHERE sequence <= ?", (self._saved,))
@@ -135,15 +140,10 @@ class Vectors:
 
     def _load(self) -> bool:
         """Take the index from its file; False on any doubt."""
-        content = _read_checked(self._path)
+        content = read_file(self._path, self._is_ours, self._make.read)
         if content is None:
             return False
-        head, data = content
-        if any(head.get(key) != value for key, value in self._identity().items()):
-            return False
-        if not self._trimmed() <= head["sequence"] <= self._last_change():
-            return False
-        self._index = self._make.load(data)
+        head, self._index = content
         self._followed = self._saved = head["sequence"]
         self._doubt_after = None
         if len(self._index) == head["count"]:
@@ -152,9 +152,14 @@ class Vectors:
             return len(self._index) == expected
         return False
 
+    def _is_ours(self, head: Head) -> bool:
+        """Whether the file is of this store and this embedder, and all that it lacks is still in the table."""
+        mine = all(head.get(key) == value for key, value in self._identity().items())
+        return mine and self._trimmed() <= head["sequence"] <= self._last_change()
+
     def _drop_file_of_the_future(self) -> None:
         """A file that is ahead of SQLite (a restored copy, a power cut) must not be believed once SQLite catches up."""
-        head = _read_head(self._path)
+        head = read_head(self._path)
         if head is not None and not head.get("sequence", 0) <= self._last_change():
             self._path.unlink(missing_ok=True)
 
@@ -170,7 +175,7 @@ class Vectors:
         self._database.execute("INSERT OR IGNORE INTO embedders (version, dimension) VALUES (?, ?)", values)
         return self._database.execute("SELECT number FROM embedders WHERE version = ?", values[:1]).fetchone()[0]
 
-    def _identity(self) -> dict[str, object]:
+    def _identity(self) -> Head:
         store = self._database.execute("SELECT value FROM facts WHERE name = 'store'").fetchone()[0]
         return {"store": store, "embedder": self._embedder.version, "dimension": self._embedder.dimension}
 
@@ -197,54 +202,3 @@ class Vectors:
 
 def _step_numbers(episode: int, length: int) -> np.ndarray:
     return (episode << STEP_BITS) + np.arange(length, dtype=np.int64)
-
-
-def _write_checked(path: Path, head: bytes, data: np.ndarray) -> None:
-    """Magic, digest, length of head, head, data; the old file stays until the new one is whole on the disk."""
-    aside = Path(f"{path}.tmp")
-    size = len(head).to_bytes(4, "little")
-    digest = hashlib.blake2b(size + head, digest_size=_DIGEST)
-    digest.update(data.data)
-    try:
-        with open(aside, "wb") as file:
-            file.write(MAGIC + digest.digest() + size + head)
-            file.write(data.data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(aside, path)
-    except OSError as error:
-        aside.unlink(missing_ok=True)
-        raise UserError(
-            f"{path}: {error.strerror}. Nothing is lost; free some space and go on with --resume."
-        ) from error
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
-
-
-def _read_head(path: Path) -> dict[str, int] | None:
-    """The head as it stands, unchecked; None if there is no readable one."""
-    try:
-        with open(path, "rb") as file:
-            start = file.read(len(MAGIC) + _DIGEST + 4)
-            if not start.startswith(MAGIC):
-                return None
-            head = json.loads(file.read(int.from_bytes(start[-4:], "little")))
-            return head if isinstance(head, dict) and isinstance(head.get("sequence"), int) else None
-    except (OSError, ValueError):
-        return None
-
-
-def _read_checked(path: Path) -> tuple[dict[str, int], np.ndarray] | None:
-    """Head and data if every byte is as written, else None."""
-    head = _read_head(path)
-    if head is None:
-        return None
-    content = np.fromfile(path, dtype=np.uint8)
-    body = len(MAGIC) + _DIGEST
-    if hashlib.blake2b(content[body:].data, digest_size=_DIGEST).digest() != content[len(MAGIC) : body].tobytes():
-        return None
-    size = int.from_bytes(content[body : body + 4].tobytes(), "little")
-    return head, content[body + 4 + size :]
