@@ -18,6 +18,7 @@ from agent.rewards import RewardSettings
 from envs.component import Settings, UserError, WrongPart, filled, load
 from envs.multimodal import WorldSettings
 from schedules.gate import GateSettings
+from schedules.yaml12 import read_yaml
 
 BUNDLED = Path(__file__).parent / "streams"
 
@@ -132,7 +133,7 @@ def load_stream(name: str, overrides: Sequence[str] = ()) -> StreamSettings:
     """
     path = find_stream(name)
     try:
-        raw = yaml.safe_load(path.read_text())
+        raw = read_yaml(path.read_text())
     except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
         raise UserError(f"{path} is not readable as YAML: {error}. Mend that place.") from error
     if not isinstance(raw, dict):
@@ -210,7 +211,7 @@ def apply_override(raw: dict[str, Any], override: str) -> None:
     try:
         for part in parents:
             place = place[int(part)] if isinstance(place, list) else place.setdefault(part, {})
-        place[int(last) if isinstance(place, list) else last] = yaml.safe_load(value)
+        place[int(last) if isinstance(place, list) else last] = read_yaml(value)
     except yaml.YAMLError as error:
         raise UserError(f"--set {override}: the value is not readable as YAML. Quote it.") from error
     except (ValueError, IndexError, TypeError, AttributeError) as error:

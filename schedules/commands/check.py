@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import gymnasium
-import yaml
 from pydantic import ValidationError
 from rich import box
 from rich.console import Console
@@ -23,6 +22,7 @@ from envs.check import WorldReport, check_world
 from envs.component import Settings, UserError
 from envs.multimodal import WorldSettings
 from schedules.config import allow_modules, apply_override, explain, load_stream
+from schedules.yaml12 import read_yaml
 
 SOUND = "keeps the contract: Gymnasium's checker passes, a seed repeats an episode, any text is answered"
 
@@ -100,7 +100,7 @@ def success(rule: str) -> dict[str, Any]:
     name, _, value = rule.partition("=")
     if name not in ("info", "return_at_least") or not value:
         raise UserError(f"--success {rule}: write info=KEY or return_at_least=NUMBER.")
-    return {name: value if name == "info" else yaml.safe_load(value)}
+    return {name: value if name == "info" else read_yaml(value)}
 
 
 def table(report: WorldReport) -> Table:
