@@ -18,6 +18,7 @@ from memory.database import Database
 from memory.embedding import Embedder
 from memory.episodes import Episodes
 from memory.images import Pictures
+from memory.judgements import Judgement, Judgements
 from memory.pairs import Pairs
 from memory.preferences import PreferencePair
 from memory.recall import Recall
@@ -66,6 +67,7 @@ class ReplayMemory:
         pictures = Pictures(database)
         self._episodes = Episodes(database, pictures, self.settings.seed)
         self._pairs = Pairs(database, pictures)
+        self._judgements = Judgements(database)
         self._vectors = Vectors(database, embedder)
         self._catalogue = Catalogue(database)
         self._catalogue.columns()
@@ -124,6 +126,7 @@ class ReplayMemory:
             gone = columns["number"][columns["cycle"] > cycle]
             self._evict(gone)
             self._pairs.forget_after(cycle)
+            self._judgements.forget_after(cycle)
         self._catalogue.forget_seen()
         return len(gone)
 
@@ -199,6 +202,14 @@ class ReplayMemory:
         """Remembered pairs in order of arrival, of this task and of cycles before this one."""
         return self._pairs.get(task, before_cycle)
 
+    def add_judgements(self, judgements: Sequence[Judgement]) -> None:
+        """Remember what annotators said, as far as it is new."""
+        self._judgements.add(judgements)
+
+    def judged(self, keys: Sequence[bytes]) -> dict[bytes, float | None]:
+        """Margins of those judgements that are known; None where there was no opinion."""
+        return self._judgements.find(keys)
+
     def stats(self) -> MemoryStats:
         """How much is remembered."""
         columns = self._catalogue.columns()
@@ -261,7 +272,10 @@ class ReplayMemory:
     def _evict(self, numbers: np.ndarray) -> None:
         if len(numbers):
             columns = self._catalogue.columns()
-            lengths = columns["length"][np.isin(columns["number"], numbers)].tolist()
+            mine = np.isin(columns["number"], numbers)
+            lengths = columns["length"][mine].tolist()
+            cycles = np.unique(columns["cycle"][mine]).tolist()
             self._episodes.delete(numbers.tolist())
             self._vectors.drop(list(zip(np.sort(numbers).tolist(), lengths, strict=True)))
             self._catalogue.remove(numbers)
+            self._judgements.forget_gone(cycles)

@@ -52,7 +52,7 @@ def prepare(loop: Loop, cycle: int, task: str, player: Player) -> Lesson:
     loop.policy.fork()
     return Lesson(
         loop.policy, player, rehearsal, loop.rng(cycle, "update"), trials(loop, task), RememberedPairs(loop, cycle),
-        partial(alike, loop),
+        partial(alike, loop), loop.memory,
     )  # fmt: skip
 
 
