@@ -19,10 +19,16 @@ from envs.types import Episode
 
 @dataclass(slots=True)
 class Rehearsal:
-    """Remembered samples and the champion's opinion of them, scored once a cycle."""
+    """Remembered samples and the champion's opinion of them, scored once a cycle.
+
+    Attributes:
+        episodes: those that were recalled; the samples are some of their steps.
+        used: how many samples were rehearsed.
+    """
 
     samples: list[Sample]
     reference: Scores | None
+    episodes: Sequence[Episode] = ()
     used: int = 0
 
     def draw(self, count: int, rng: np.random.Generator) -> np.ndarray:
@@ -53,9 +59,9 @@ def rehearse(policy: Policy, episodes: Sequence[Episode], most: int, rng: np.ran
         samples = [samples[i] for i in sorted(rng.choice(len(samples), size=most, replace=False))]
     rng.shuffle(samples)
     if not samples:
-        return Rehearsal([], None)
+        return Rehearsal([], None, episodes)
     with policy.using(CHAMPION):
-        return Rehearsal(samples, policy.score(samples, top=LIKELIEST))
+        return Rehearsal(samples, policy.score(samples, top=LIKELIEST), episodes)
 
 
 @torch.no_grad()
