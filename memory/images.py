@@ -13,7 +13,9 @@ from memory.database import Database
 
 _SHAPE = struct.Struct("<III")
 _RAW, _ZLIB = 0, 1
-_PROBE = 4096  # bytes tried first: noise is not worth compressing, and takes longest
+_LEVEL = 3  # on drawn pictures as fast as 1, and a fifth smaller
+_PROBE = 4096  # bytes of a large picture tried first: noise is not worth compressing, and takes longest
+_LARGE = 1 << 16
 _WORTH = 0.9  # compressed is kept when it is at most this much of raw
 _CHUNK = 500  # values in one SQL list
 
@@ -90,16 +92,15 @@ class Pictures:
             chunk = keys[start : start + _CHUNK]
             sql = f"SELECT key, number FROM pictures WHERE key IN ({','.join('?' * len(chunk))})"
             found.update(self._database.execute(sql, chunk).fetchall())
-        for key, image in wanted.items():
-            if key not in found:
-                number = self._database.execute("INSERT INTO pictures (key, uses) VALUES (?, 0)", (key,)).lastrowid
-                assert number is not None  # SQLite gives one for every insert
-                found[key] = number
-                codec, data = _compress(np.ascontiguousarray(image).tobytes())
-                self._database.execute(
-                    "INSERT INTO picture_data (number, shape, codec, data) VALUES (?, ?, ?, ?)",
-                    (number, _SHAPE.pack(*image.shape), codec, data),
-                )
+        new = [key for key in keys if key not in found]
+        for start in range(0, len(new), _CHUNK):
+            chunk = new[start : start + _CHUNK]
+            sql = f"INSERT INTO pictures (key, uses) VALUES {','.join(['(?, 0)'] * len(chunk))} RETURNING key, number"
+            found.update(self._database.execute(sql, chunk).fetchall())
+        self._database.executemany(
+            "INSERT INTO picture_data (number, shape, codec, data) VALUES (?, ?, ?, ?)",
+            [(found[key], _SHAPE.pack(*wanted[key].shape), *_compress(wanted[key])) for key in new],
+        )
         return found
 
     def _read(self, numbers: Sequence[int]) -> dict[int, np.ndarray]:
@@ -131,10 +132,11 @@ class Pictures:
         return UserError(f"{self._database.path}: {what}. Restore the file from a copy, or use another --dir.")
 
 
-def _compress(raw: bytes) -> tuple[int, bytes]:
-    if len(raw) > _PROBE and len(zlib.compress(raw[:_PROBE], 1)) > _WORTH * _PROBE:
+def _compress(image: np.ndarray) -> tuple[int, bytes]:
+    raw = np.ascontiguousarray(image).tobytes()
+    if len(raw) > _LARGE and len(zlib.compress(raw[:_PROBE], _LEVEL)) > _WORTH * _PROBE:
         return _RAW, raw
-    data = zlib.compress(raw, 1)
+    data = zlib.compress(raw, _LEVEL)
     return (_ZLIB, data) if len(data) <= _WORTH * len(raw) else (_RAW, raw)
 
 
