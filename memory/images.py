@@ -13,7 +13,7 @@ from memory.database import Database
 
 _SHAPE = struct.Struct("<III")
 _RAW, _ZLIB = 0, 1
-_LEVEL = 3  # on drawn pictures as fast as 1, and a fifth smaller
+LEVEL = 3  # on drawn pictures as fast as 1, and a fifth smaller
 _PROBE = 4096  # bytes of a large picture tried first: noise is not worth compressing, and takes longest
 _LARGE = 1 << 16
 _WORTH = 0.9  # compressed is kept when it is at most this much of raw
@@ -134,9 +134,9 @@ class Pictures:
 
 def _compress(image: np.ndarray) -> tuple[int, bytes]:
     raw = np.ascontiguousarray(image).tobytes()
-    if len(raw) > _LARGE and len(zlib.compress(raw[:_PROBE], _LEVEL)) > _WORTH * _PROBE:
+    if len(raw) > _LARGE and len(zlib.compress(raw[:_PROBE], LEVEL)) > _WORTH * _PROBE:
         return _RAW, raw
-    data = zlib.compress(raw, _LEVEL)
+    data = zlib.compress(raw, LEVEL)
     return (_ZLIB, data) if len(data) <= _WORTH * len(raw) else (_RAW, raw)
 
 
