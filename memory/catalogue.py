@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from memory.database import Database
+from memory.paging import charged
 
 Found = tuple[np.ndarray, np.ndarray, np.ndarray]
 Nearest = Callable[["View", np.ndarray, int], Found]
@@ -48,7 +49,7 @@ class View:
         uses: int64, how often it was rehearsed.
         drift: float64, nats per decision: how far champions went from the policy that played it, the largest that a
             rehearsal has measured; 0 where none has.
-        bytes: int64, of its own rows and vectors; pictures are shared, so they are nobody's.
+        bytes: int64, what its rows and vectors take in the file; pictures are shared, so they are nobody's.
         tasks: names of the tasks, in order.
         vectors_of: numbers `[m]` -> float32 `[m, dimension]`, mean of each episode's step vectors. Reads from disk.
         nearest_in: see `nearest`.
@@ -212,7 +213,7 @@ class Catalogue:
         rank = np.array([by_name.index(task) for task in self._tasks] or [0], np.int64)
         strata = 2 * rank[c["task"]] + c["success"]
         rest = {name: c[name].copy() for name in _SHOWN}
-        rest["bytes"] += c["length"] * vector_bytes
+        rest["bytes"] = charged(c["bytes"], c["length"], vector_bytes)
         return View(
             numbers=c["number"], strata=strata, **rest, tasks=tuple(by_name), vectors_of=vectors_of,
             nearest_in=nearest_in,

@@ -1,8 +1,4 @@
-"""How much room the memory takes, and which episodes must go for it to be within its bounds.
-
-Bytes are counted by content and not by SQLite's pages, so that a run that was stopped and resumed counts the same: the
-episodes' rows and vectors, and each picture once, whoever shows it. The pages that hold them are some percent more.
-"""
+"""Which episodes must go for the memory to be within its bounds, by count and by bytes."""
 
 from collections.abc import Callable
 
@@ -10,14 +6,8 @@ import numpy as np
 
 from memory.catalogue import View
 from memory.database import Database
+from memory.paging import MEGABYTE, picture_bytes
 from memory.retention import Retention, guarded
-
-MEGABYTE = 1_000_000
-
-
-def picture_bytes(database: Database) -> int:
-    """Of all pictures, each once; those that only pairs show count too."""
-    return database.execute("SELECT coalesce(sum(length(data)), 0) FROM picture_data").fetchone()[0]
 
 
 def make_room(
