@@ -17,7 +17,7 @@ from memory.recall import NOTHING, Drawn, Failure
 class Config(Settings):
     """`queries` is how many of the failures are looked up, drawn at random."""
 
-    queries: int = Field(16, ge=1)
+    queries: int = Field(8, ge=1)
 
     def build(self) -> "Similar":
         return Similar(self)
