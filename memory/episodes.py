@@ -16,6 +16,7 @@ from memory.preferences import undiscounted_return
 from memory.schema import STEP_BITS
 
 _CHUNK = 500  # values in one SQL list
+_SIZED = (str, bytes)
 _EPISODE_COLUMNS = (
     "id, task, seed, grp, member, cycle, policy_version, stop, success, length, gain, final_text, final_pictures, "
     "priority, seen, bytes"
@@ -132,7 +133,7 @@ def _step_rows(episode: Episode, shown: Sequence[bytes]) -> Iterable[tuple[Any, 
 
 def _size(row: Sequence[Any]) -> int:
     """Of what has a length, as SQLite counts it: characters of texts, bytes of BLOBs."""
-    return sum([len(value) for value in row if isinstance(value, str | bytes)])
+    return sum([len(value) for value in row if isinstance(value, _SIZED)])
 
 
 def _episode(head: tuple[Any, ...], steps: tuple[Any, ...], final_images: tuple[np.ndarray, ...]) -> Episode:
