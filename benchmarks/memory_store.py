@@ -22,7 +22,7 @@ TASKS = ("goto", "exchanged", "renamed", "hazard")
 CHOICES = ("turn left", "turn right", "go forward")
 BATCH = 100
 """Episodes handed over at once; each is acknowledged by its own commit."""
-DRAWN = 256
+DRAWN, FAILURES = 256, 64
 
 
 def episodes(first: int, count: int, rng: np.random.Generator) -> list[Episode]:
@@ -132,11 +132,11 @@ def used(path: Path, count: int, rounds: int) -> dict[str, float]:
     database, memory = opened(path, count)
     recall = load("memory.recall", {"type": "mixture"}, "recall").build()
     rng = np.random.default_rng(1)
-    like = [step.observation for step in episodes(count + 1, 2, rng)[0].steps]
-    memory.search(like[0], 1)  # the index is loaded at its first use: told apart
+    memory.search(np.ones(DIMENSION, np.float32), 1)  # the index is loaded at its first use: told apart
     draws = []
     for number in range(rounds):
         began = time.perf_counter()
+        like = memory.failures(FAILURES, rng, before_cycle=10**6)
         drawn = memory.draw(recall, DRAWN, rng, before_cycle=10**6 + number, like=like)
         draws.append(1e3 * (time.perf_counter() - began))
         assert sum(len(e.steps) for e in drawn) >= DRAWN

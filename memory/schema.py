@@ -77,6 +77,14 @@ CREATE TABLE judgements (
     margin REAL                       -- how much better the first is than the second; NULL: no opinion
 )"""
 
+_MEASURE_BYTES = f"""
+UPDATE episodes SET bytes = length(id) + length(task) + length(grp) + length(policy_version) + length(stop) +
+    length(gain) + length(final_text) + length(final_pictures) + coalesce((
+        SELECT sum(length(text) + length(pictures) + coalesce(length(choices), 0) + length(said) + length(tokens) +
+                   length(logprobs) + length(mode) + length(command) + length(numbers) + length(info))
+        FROM steps WHERE steps.number >= episodes.number << {STEP_BITS}
+                     AND steps.number < (episodes.number + 1) << {STEP_BITS}), 0)"""
+
 MIGRATIONS: list[Migration] = [
     (
         _EPISODES,
@@ -101,8 +109,11 @@ MIGRATIONS: list[Migration] = [
         "CREATE INDEX pairs_by_cycle ON pairs (cycle)",
     ),
     (
-        # largest mean KL(champion then || champion now) in nats that a rehearsal has measured since it was stored
+        # largest mean KL(who played it || champion now) in nats that a rehearsal has measured since it was stored
         "ALTER TABLE episodes ADD COLUMN drift REAL NOT NULL DEFAULT 0",
+        # of its texts and BLOBs and those of its steps, without vectors and pictures
+        "ALTER TABLE episodes ADD COLUMN bytes INTEGER NOT NULL DEFAULT 0",
+        _MEASURE_BYTES,
         # JSON list of the ids of the episodes whose answers these are, so that forgetting one forgets its pairs
         "ALTER TABLE pairs ADD COLUMN episodes TEXT NOT NULL DEFAULT '[]'",
         # who was drawn for what, and why: by id, since an evicted episode was still learned from

@@ -69,12 +69,14 @@ class MemoryPlan(Settings):
     Attributes:
         on: without it nothing is recalled or rehearsed (episodes are still kept).
         capacity: most episodes kept.
+        capacity_mb: most megabytes (1e6 bytes) of episodes with their pictures kept; None for no bound.
         lived: episodes of each known regime lived in before the first cycle.
         rehearsal_steps: remembered decisions the champion is asked about, each cycle.
     """
 
     on: bool = True
     capacity: int = Field(20_000, ge=16)
+    capacity_mb: float | None = Field(None, ge=1)
     lived: int = Field(256, ge=0)
     rehearsal_steps: int = Field(1024, ge=1)
     retention: dict[str, Any] = Field(default_factory=lambda: {"type": "balanced"})

@@ -33,6 +33,9 @@ from schedules.tracking import Tracker, deliver
 
 Scores = dict[str, ExamResult]
 
+FAILURES = 64
+"""Failed episodes of live regimes that recall is told of: of training, never of an exam."""
+
 
 class Loop:
     """One run in its folder. `matrix` holds the scores of every champion so far; None before the first examination."""
@@ -61,7 +64,8 @@ class Loop:
         self.policy = Policy(model, stream.lora, stream.seed, stream.speech)
         facts = {"stream": stream.model_dump(mode="json"), "base": self.policy.checkpoint.identity}
         self.ledger.bind(facts | environment(self.policy.threads, self.policy.budget.tokens))
-        settings = MemorySettings(capacity=stream.memory.capacity, retention=stream.memory.retention)
+        plan = stream.memory
+        settings = MemorySettings(capacity=plan.capacity, capacity_mb=plan.capacity_mb, retention=plan.retention)
         self.memory = ReplayMemory(self.database, LvlmEmbedder(self.policy), settings)
         self.committed = self.ledger.cycles()
         self.matrix = restore_matrix(self.regimes, self.committed)
@@ -132,9 +136,9 @@ class Loop:
         others = [name for name in self.live(cycle) if name != task]
         if not plan.on or not others:
             return []
-        return self.memory.draw(
-            self._recall, plan.rehearsal_steps, self.rng(cycle, "recall"), before_cycle=cycle, tasks=others
-        )
+        failures = self.memory.failures(FAILURES, self.rng(cycle, "failures"), cycle, self.live(cycle))
+        rng = self.rng(cycle, "recall")
+        return self.memory.draw(self._recall, plan.rehearsal_steps, rng, cycle, others, like=failures)
 
     def skills(self, cycle: int, task: str) -> list[str]:
         """Live regimes beside `task` that are known to the pilot or were learned."""
@@ -198,6 +202,7 @@ class Loop:
         report = CycleReport(
             cycle, plan.task, update.algorithm, reason, _means(before), _means(after), update,
             verdict.accepted, verdict.sentence, self.decisions, self.clock.seconds(), multiplier,
+            self.memory.draws.counts(),
         )  # fmt: skip
         self._commit(cycle, report, self._staged if verdict.accepted else self.committed[-1].champion)
         return report
