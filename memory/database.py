@@ -24,6 +24,10 @@ Migration = Sequence[str]
 """SQL statements that lead from one version of a part to the next, done in one transaction."""
 
 
+class DamagedError(UserError):
+    """The file as a whole is no database, or SQLite finds it damaged."""
+
+
 class Database:
     """An open store, owned by this thread of this process until `close`.
 
@@ -57,7 +61,7 @@ class Database:
         """Run one statement. Outside `transaction()` it is committed by itself.
 
         Raises:
-            UserError: the disk is full, or the file is damaged.
+            UserError: the disk is full, or (a DamagedError) the file is damaged.
         """
         self._check_not_lost()
         try:
@@ -168,8 +172,8 @@ class Database:
                 f"{self.path}: the disk is full. What was committed is safe. "
                 "Free some space and go on with --resume, or lower memory.capacity."
             )
-        if code in (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT):
-            return UserError(
+        if code is not None and code & 0xFF in (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT):
+            return DamagedError(
                 f"{self.path} is no database, or damaged ({error}). Restore the file from a copy, or use another --dir."
             )
         return error
