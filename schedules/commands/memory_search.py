@@ -12,7 +12,8 @@ from envs.component import UserError
 from envs.types import IMAGE_MARK, Observation
 from memory.store import ReplayMemory
 from schedules.commands.opening import embedder_of
-from schedules.commands.remembering import opened, say, table
+from schedules.commands.remembering import opened, say
+from schedules.commands.tables import table
 
 PICTURES = (".png", ".jpg", ".jpeg")
 

@@ -10,7 +10,8 @@ from envs.component import UserError
 from envs.types import Episode, Step
 from memory.overview import Past, past, similar_ids
 from schedules.checkpoint import Committed
-from schedules.commands.remembering import Run, in_words, opened, say, table
+from schedules.commands.remembering import Run, in_words, opened, say
+from schedules.commands.tables import table
 from schedules.learned import learners, promoted
 from schedules.strip import ending, instruction, write_strip
 

@@ -1,13 +1,12 @@
 """`holdtrue memory stats`: how much is remembered, of what."""
 
 from argparse import Namespace
-from pathlib import Path
 
 from rich.console import Console
 
 from memory.overview import Overview, Stratum, overview
-from schedules.commands.check import rows
-from schedules.commands.remembering import counted, opened, say, sized, table
+from schedules.commands.remembering import counted, opened, say, sized
+from schedules.commands.tables import rows, table
 
 STRATA = ("task", "outcome", "episodes", "steps", "cycles", "rehearsed", "never")
 INDEX = {
@@ -22,7 +21,7 @@ def main(args: Namespace) -> None:
     with opened(args) as run:
         seen = overview(run.parts)
         capacity = run.ledger.stream().get("memory", {}).get("capacity")
-        folder: Path = run.folder
+        folder = run.folder
     console = Console()
     say(console, f"What {folder} remembers", "bold")
     console.print(rows(facts(seen, capacity)))

@@ -1,15 +1,12 @@
 """What the actions of `holdtrue memory` begin with: which run, and its memory without a model."""
 
 from argparse import Namespace
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from rich import box
 from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from memory.database import Database
 from memory.parts import Parts, open_parts
@@ -50,17 +47,6 @@ def opened(args: Namespace) -> Iterator[Run]:
 def say(console: Console, line: str, style: str = "") -> None:
     """One line of words, however long."""
     console.print(line, style=style, markup=False, highlight=False, soft_wrap=True)
-
-
-def table(columns: Sequence[str], rows: Iterable[Sequence[str]], right: Sequence[str] = ()) -> Table:
-    """A table of plain words; columns named in `right` are aligned there. Ids are never cut: they are copied."""
-    drawn = Table(box=box.SIMPLE_HEAD)
-    for column in columns:
-        whole = column in ("id", "episode")
-        drawn.add_column(column, justify="right" if column in right else "left", no_wrap=whole, overflow="fold")
-    for row in rows:
-        drawn.add_row(*map(Text, row))
-    return drawn
 
 
 def in_words(cycles: Iterable[int]) -> str:

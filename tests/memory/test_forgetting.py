@@ -184,7 +184,7 @@ def test_killed_before_the_file_was_written_anew_a_second_time_ends_it(database,
 
 
 def test_a_pair_met_again_names_all_whose_answers_it_is(database, memory, rng):
-    a, b, c = episode("a", rng), episode("b", rng), episode("c", rng)
+    a, b = episode("a", rng), episode("b", rng)
     pair = pair_of(a, b)
     assert memory.add_pairs([pair, dataclasses.replace(pair, episodes=("b", "c"))]) == 1
     assert memory.pairs()[0].episodes == ("a", "b", "c")

@@ -26,14 +26,6 @@ HAZARD = {"id": "envs.hazard:Hazard-v0", "success": {"info": "success"}, "prompt
 """In these words the untouched tiny model pours two or three times, and spills."""
 
 
-@pytest.fixture(scope="module")
-def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An empty MLflow database: making one takes seconds."""
-    folder = tmp_path_factory.mktemp("mlflow")
-    Tracker(folder).client.search_experiments()
-    return folder / "mlflow.db"
-
-
 def run(stream: Mapping[str, Any], folder: Path, migrated: Path, *more: str) -> int:
     if not folder.exists():
         folder.mkdir()
