@@ -67,7 +67,8 @@ class Database:
         try:
             return self._connection.execute(sql, values)
         except sqlite3.DatabaseError as error:
-            raise self._explained(error) from error
+            self._explain(error)
+            raise
 
     def executemany(self, sql: str, rows: Iterable[Sequence[Any]]) -> None:
         """Run one statement a row; raises as `execute` does. Use it inside a `transaction()`."""
@@ -75,7 +76,8 @@ class Database:
         try:
             self._connection.executemany(sql, rows)
         except sqlite3.DatabaseError as error:
-            raise self._explained(error) from error
+            self._explain(error)
+            raise
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
@@ -165,18 +167,18 @@ class Database:
             "Use the newer holdtrue that wrote it, or another --dir."
         )
 
-    def _explained(self, error: sqlite3.DatabaseError) -> Exception:
+    def _explain(self, error: sqlite3.DatabaseError) -> None:
+        """Raise what a person can act on instead; nothing where there is no such thing."""
         code = getattr(error, "sqlite_errorcode", None)
         if code == sqlite3.SQLITE_FULL:
-            return UserError(
+            raise UserError(
                 f"{self.path}: the disk is full. What was committed is safe. "
                 "Free some space and go on with --resume, or lower memory.capacity."
-            )
+            ) from error
         if code is not None and code & 0xFF in (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT):
-            return DamagedError(
+            raise DamagedError(
                 f"{self.path} is no database, or damaged ({error}). Restore the file from a copy, or use another --dir."
-            )
-        return error
+            ) from error
 
 
 def _make_folder(folder: Path) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from memory.database import DamagedError
+from memory.database import FORMAT, DamagedError
 from memory.repair import repair
 from memory.verify import Health, verify
 from schedules.commands.remembering import Run, opened, run_folder, say
@@ -78,14 +78,16 @@ def remedy(folder: Path, health: Health) -> str:
 
 def tell_file(console: Console, folder: Path, told: list[str]) -> int:
     """SQLite itself can't read the file: nothing is touched, and nothing in it is believed."""
-    path, saved = folder / DATABASE, folder / "salvaged.db"
+    path, damaged = folder / DATABASE, folder / "damaged.db"
     say(console, f"{path} is damaged as a whole:")
     for line in told:
         say(console, f"  {line}")
     say(
         console,
         "Restore it from a copy. Without one, SQLite's own tool saves what can be read:\n"
-        f"  sqlite3 {path} .recover | sqlite3 {saved}\n"
-        f"Move {path}* away, rename {saved} to {path}, then: holdtrue memory verify --repair --dir {folder}",
+        f"  mv {path} {damaged} && rm -f {path}-* {path}.index\n"
+        f"  sqlite3 {damaged} .dump | sed 's/^ROLLBACK.*/COMMIT;/' | sqlite3 {path}\n"
+        f"  sqlite3 {path} 'PRAGMA user_version = {FORMAT}'\n"
+        f"  holdtrue memory verify --repair --dir {folder}",
     )
     return 1

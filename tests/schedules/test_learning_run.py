@@ -19,7 +19,6 @@ from schedules import cycle
 from schedules.cli import main
 from schedules.loop import Loop
 from schedules.playing import Player
-from schedules.tracking import Tracker
 
 SIZES = {"groups": 4, "group_size": 4, "rehearsal_batch": 8}
 HAZARD = {"id": "envs.hazard:Hazard-v0", "success": {"info": "success"}, "prompt": "{text} Level:"}

@@ -15,7 +15,6 @@ from agent.learner import Learner
 from agent.policy import Policy
 from schedules.cli import main
 from schedules.loop import Loop
-from schedules.tracking import Tracker
 
 
 @pytest.fixture
