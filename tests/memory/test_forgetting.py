@@ -129,15 +129,19 @@ def test_what_is_meant(database, lived, wanted, episodes, pairs, judgements):
     assert (what.names, len(what.pairs), len(what.judgements)) == (episodes, pairs, judgements)
 
 
-def test_pairs_of_an_episode_that_was_evicted_go_with_it(database, memory, lived):
+def test_what_is_left_of_an_episode_that_was_evicted_goes_too(database, memory, lived, tmp_path):
+    """Its pairs, and the bytes that eviction leaves in free pages."""
+    database.execute("PRAGMA secure_delete = OFF")  # some builds have it on
     opened = open_parts(database)
     with database.transaction():
         opened.episodes.delete([3])
         opened.vectors.drop([(3, 2)])
+    assert raw(tmp_path).count(MARKER.encode()) > 10
     what = going(opened, Wanted(id="private"))
     assert (what.names, len(what.pairs), what.taught) == ((), 1, {2, 3})
     forget(opened, what)
     assert [pair.source for pair in ReplayMemory(database, HashEmbedder(32)).pairs()] == ["parting/returns"]
+    assert MARKER.encode() not in raw(tmp_path)
 
 
 def test_an_old_pair_that_does_not_say_whose_it_is_goes_with_what_it_shows(database, memory, lived):
@@ -169,6 +173,7 @@ def test_killed_before_the_file_was_written_anew_a_second_time_ends_it(database,
             raise Killed
         return real(self, sql, values)
 
+    database.execute("PRAGMA secure_delete = OFF")
     opened = open_parts(database)
     with monkeypatch.context() as patch:
         patch.setattr(Database, "execute", killed)
@@ -176,6 +181,7 @@ def test_killed_before_the_file_was_written_anew_a_second_time_ends_it(database,
             forget(opened, going(opened, Wanted(task="home")))
     database.close()
     assert not list(tmp_path.glob("*.index*"))
+    assert MARKER.encode() not in raw(tmp_path), "what is deleted is overwritten at once"
     with Database(tmp_path / "run.db") as again:
         opened = open_parts(again)
         assert going(opened, Wanted(task="home")).nothing

@@ -1,6 +1,8 @@
 """`holdtrue memory`: on a run that was stopped before its second cycle was committed, as people find theirs."""
 
 import json
+import re
+import shlex
 import shutil
 import subprocess
 from pathlib import Path
@@ -258,3 +260,10 @@ def test_help_names_every_action(capsys: pytest.CaptureFixture) -> None:
     out = capsys.readouterr().out
     for action in ("stats", "search", "show", "export", "verify", "rebuild", "forget"):
         assert f"\n    {action} " in out
+
+
+def test_the_commands_of_the_page_can_be_given() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "memory" / "README.md").read_text(encoding="utf-8")
+    lines = re.findall(r"^(?: +\$ )?holdtrue (memory .+)$", page, re.MULTILINE)
+    actions = {parser().parse_args(shlex.split(line, comments=True)).action for line in lines}
+    assert actions == {"stats", "search", "show", "export", "verify", "rebuild", "forget"}
