@@ -186,7 +186,7 @@ class PairMaker:
         if source != "expert" and gain:
             agreed.append((gain > 0) == (margin > 0))
         name = source if source == "expert" else f"{source}/{self.annotator.name}"
-        return make_pair(chosen.step, rejected.step, abs(margin), name, chosen.episode)
+        return make_pair(chosen.step, rejected.step, abs(margin), name, (chosen.episode, rejected.episode))
 
 
 def _unfit(couple: Couple) -> str:

@@ -10,6 +10,7 @@ import json
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
@@ -82,6 +83,21 @@ class Vectors:
         self._followed = self._last_change()
         self._note_doubt()
 
+    def file_state(self) -> Literal["missing", "sound", "doubtful"]:
+        """What the index file is worth. A doubtful one is never believed: the next search makes it anew."""
+        if not self._path.exists():
+            return "missing"
+        if self._load():
+            return "sound"
+        self._index = None
+        return "doubtful"
+
+    def discard_file(self) -> None:
+        """Delete the index file, and what a kill may have left beside it."""
+        for path in self._path.parent.glob(f"{self._path.name}*"):
+            path.unlink(missing_ok=True)
+        self._saved = 0
+
     def save(self, always: bool = False) -> None:
         """Write the index file if it was used and much has changed, or anything with `always`; not in a transaction."""
         if self._index is None or self._database.in_transaction:
@@ -89,7 +105,7 @@ class Vectors:
         index = self._up_to_date()
         stale = self._database.execute("SELECT sum(length) FROM changes WHERE sequence > ?", (self._saved,))
         changed = stale.fetchone()[0] or 0
-        if changed == 0 or (not always and changed < _SAVE_SHARE * len(index)):
+        if self._saved == self._followed or (not always and changed < _SAVE_SHARE * len(index)):
             return
         head = json.dumps(self._identity() | {"sequence": self._followed, "count": len(index)}).encode()
         _write_checked(self._path, head, index.dump())

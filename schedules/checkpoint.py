@@ -63,6 +63,11 @@ class Ledger:
             rows = [(name, json.dumps(value)) for name, value in facts.items()]
             self.database.executemany("INSERT OR IGNORE INTO loop_facts VALUES (?, ?)", rows)
 
+    def stream(self) -> dict[str, Any]:
+        """The settings the run was started with; empty if it stopped before it began."""
+        row = self.database.execute("SELECT value FROM loop_facts WHERE name = 'stream'").fetchone()
+        return json.loads(row[0]) if row else {}
+
     def chosen(self) -> dict[str, int]:
         """What was chosen from the machine when the run began (threads, token budget): it is chosen only once."""
         rows = self.database.execute("SELECT name, value FROM loop_facts WHERE name IN ('threads', 'token_budget')")

@@ -3,10 +3,13 @@
 from argparse import Namespace
 from pathlib import Path
 
+from agent.lvlm.embedding import LvlmEmbedder
 from agent.policy import Policy
+from envs.component import UserError
 from memory.database import Database
+from memory.embedding import Embedder
 from schedules.checkpoint import Ledger
-from schedules.config import StreamSettings, load_stream
+from schedules.config import StreamSettings, allow_modules, load_stream
 from schedules.folder import DATABASE, SETTINGS, require_run
 
 
@@ -31,6 +34,20 @@ def policy_of(stream: StreamSettings, folder: str | None) -> Policy:
     if champion is not None:
         policy.load_champion(champion)
     return policy
+
+
+def embedder_of(ledger: Ledger, folder: Path) -> Embedder:
+    """The embedder of a run whose database is open; modules of the user's may lie in its folder.
+
+    Raises:
+        UserError: the run stopped before it began, or its model is no longer where it was.
+    """
+    told = ledger.stream()
+    if not told:
+        raise UserError(f"{folder} holds a run that stopped before it began. Go on with --resume.")
+    allow_modules(folder)
+    stream = StreamSettings.model_validate(told)
+    return LvlmEmbedder(Policy(stream.model.with_(**ledger.chosen()), stream.lora, stream.seed, stream.speech))
 
 
 def champion_of(folder: Path) -> Path | None:

@@ -25,14 +25,6 @@ from schedules.tracking import Tracker
 
 
 @pytest.fixture(scope="module")
-def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An empty MLflow database: making one takes seconds."""
-    folder = tmp_path_factory.mktemp("mlflow")
-    Tracker(folder).client.search_experiments()
-    return folder / "mlflow.db"
-
-
-@pytest.fixture(scope="module")
 def stream(tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_stream(tmp_path_factory.mktemp("stream") / "small.yaml", small_stream(tiny_folder))
 

@@ -22,14 +22,6 @@ ROWS = [{"goto": 98, "exchanged": 31}, {"goto": 96, "exchanged": 93}, {"goto": 9
 NOON = 1_800_000_000_000
 
 
-@pytest.fixture(scope="module")
-def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An empty MLflow database: making one takes seconds."""
-    folder = tmp_path_factory.mktemp("mlflow")
-    Tracker(folder).client.search_experiments()
-    return folder / "mlflow.db"
-
-
 def filled(folder: Path, migrated: Path) -> Path:
     """A run's folder with the files its records name."""
     shutil.copy(migrated, folder / "mlflow.db")
