@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
+from agent.embedders import build_embedder
 from agent.learner import Metrics
-from agent.lvlm.embedding import LvlmEmbedder
 from agent.policy import Policy
 from agent.report import UpdateReport
 from envs.collect import WorldPool, check_repeatable
@@ -62,7 +62,8 @@ class Loop:
         facts = {"stream": stream.model_dump(mode="json"), "base": self.policy.checkpoint.identity}
         self.ledger.bind(facts | environment(self.policy.threads, self.policy.budget.tokens))
         settings = MemorySettings(capacity=stream.memory.capacity, retention=stream.memory.retention)
-        self.memory = ReplayMemory(self.database, LvlmEmbedder(self.policy), settings)
+        embedder = build_embedder(stream.memory.embedder, lambda: self.policy)
+        self.memory = ReplayMemory(self.database, embedder, settings)
         self.committed = self.ledger.cycles()
         self.matrix = restore_matrix(self.regimes, self.committed)
         self.memory.forget_after(self.committed[-1].cycle if self.committed else -1)
