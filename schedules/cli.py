@@ -75,6 +75,12 @@ def parser() -> argparse.ArgumentParser:
         "a setting of the world, e.g. kwargs.size=6 or instruction='reach the goal', or with --model of the model, "
         "e.g. model.device=cuda or lora.rank=8; may be repeated",
     )
+    memory = commands.add_parser("memory", help="look after what a run remembers")
+    uses = memory.add_subparsers(required=True, metavar="WHAT")
+    embed = uses.add_parser("embed", help="make all vectors anew by another embedder; stopped, it goes on where it was")
+    stream_options(embed)
+    embed.add_argument("--dir", required=True, help="the run's folder")
+    embed.set_defaults(command="memory_embed")
     config = commands.add_parser("config", help="print a stream with every setting filled in")
     stream_options(config)
     return top

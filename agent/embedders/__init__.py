@@ -33,7 +33,7 @@ def build_embedder(settings: Mapping[str, Any], policy: Callable[[], Policy]) ->
     version, dimension = embedder.version, embedder.dimension
     if not isinstance(version, str) or not version or not isinstance(dimension, int) or dimension < 1:
         raise UserError(
-            f"memory.embedder is {settings['type']!r}, whose version is {version!r} and dimension {dimension!r}: give it "
-            "a text that changes whenever its vectors do, and a whole number of 1 or more."
+            f"memory.embedder is {settings['type']!r}, whose version is {version!r} and dimension {dimension!r}: give "
+            "it a text that changes whenever its vectors do, and a whole number of 1 or more."
         )
     return embedder

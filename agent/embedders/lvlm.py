@@ -68,7 +68,7 @@ class LvlmEmbedder:
     def _embed(self, observations: Sequence[Observation]) -> np.ndarray:
         policy = self._policy
         with policy.using(BASE):
-            words = {observation.text: self._words(observation) for observation in observations}
+            words = {observation.text: mean_word(policy, observation) for observation in observations}
             rows = policy.asking.rows(observations, [None] * len(observations))
             states: dict[int, torch.Tensor] = {}
 
@@ -83,11 +83,12 @@ class LvlmEmbedder:
         both = torch.cat([unit(said), unit(asked)], dim=1).numpy()
         return both if self._projection is None else both @ self._projection
 
-    def _words(self, observation: Observation) -> torch.Tensor:
-        """Mean embedding of the prompt's tokens, the places of pictures left out."""
-        ids = self._policy.prompter.prompt(observation).ids
-        kept = torch.from_numpy(ids[ids != self._policy.checkpoint.image_token]).to(self._policy.engine.device)
-        return self._policy.engine.embed(kept).float().mean(0).cpu()
+
+def mean_word(policy: Policy, observation: Observation) -> torch.Tensor:
+    """Mean embedding of the prompt's tokens `[hidden]`, the places of pictures left out."""
+    ids = policy.prompter.prompt(observation).ids
+    kept = torch.from_numpy(ids[ids != policy.checkpoint.image_token]).to(policy.engine.device)
+    return policy.engine.embed(kept).float().mean(0).cpu()
 
 
 def unit(vectors: torch.Tensor) -> torch.Tensor:
