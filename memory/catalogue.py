@@ -160,6 +160,22 @@ class Catalogue:
         codes = [self._tasks[task] for task in tasks if task in self._tasks]
         return np.isin(self.columns()["task"], np.array(codes, np.int64))
 
+    def numbers(
+        self, tasks: Iterable[str] | None = None, before_cycle: int | None = None, successes: bool = False
+    ) -> np.ndarray | None:
+        """Numbers int64 `[m]` of episodes with steps that fit, ascending; None where nothing is asked of them."""
+        columns = self.columns()
+        if tasks is None and before_cycle is None and not successes:
+            return None
+        mask = columns["length"] > 0
+        if tasks is not None:
+            mask &= self.in_tasks(tasks)
+        if before_cycle is not None:
+            mask &= columns["cycle"] < before_cycle
+        if successes:
+            mask &= columns["success"]
+        return columns["number"][mask]
+
     def _encode(self, rows: Sequence[tuple[Any, ...]]) -> dict[str, np.ndarray]:
         number, task, success, cycle, length, gain, priority, seen, uses, stop = zip(*rows, strict=True)
         for name in task:

@@ -18,6 +18,7 @@ from memory.database import Database
 from memory.embedding import Embedder
 from memory.episodes import Episodes
 from memory.images import Pictures
+from memory.neighbours import nearest_steps, novelty
 from memory.pairs import Pairs
 from memory.preferences import PreferencePair
 from memory.recall import Recall
@@ -190,6 +191,23 @@ class ReplayMemory:
             (names[number], place, similarity)
             for number, place, similarity in zip(numbers.tolist(), places.tolist(), similarities.tolist(), strict=True)
         ]
+
+    def novelty(
+        self,
+        observations: Sequence[Observation],
+        k: int = 8,
+        tasks: Iterable[str] | None = None,
+        before_cycle: int | None = None,
+    ) -> np.ndarray:
+        """How unlike anything remembered observations are, float32 `[n]`; see `memory.neighbours.novelty`.
+
+        Args:
+            k: how many remembered steps each is compared with.
+            tasks: steps of these only; None means all.
+            before_cycle: steps of cycles before this one only; None means all.
+        """
+        among = self._catalogue.numbers(tasks, before_cycle)
+        return novelty(nearest_steps(self._vectors, self._embedder.embed(observations), k, among))
 
     def add_pairs(self, pairs: Sequence[PreferencePair]) -> int:
         """Remember pairs that are new, in one transaction; returns how many were."""
