@@ -2,13 +2,18 @@
 
     python -m benchmarks.embedding [--json FILE] [--quick]
 
+And how surely does novelty, the distance to what is remembered, tell a drifted world from the same one?
+
 The pilot plays the default stream's regimes; its experts say what is right. Rooms that are asked about are never among
 those remembered. Poolings that were not kept are measured beside the one that was.
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,13 +25,25 @@ from agent.lvlm.rows import Prompt, Row
 from agent.policy import Policy
 from benchmarks.runs import arguments, finish, machine
 from envs.collect import WorldPool, collect
-from envs.types import Observation, Ticket
-from memory.embedding import HashEmbedder
+from envs.types import Episode, Observation, Ticket
+from memory.database import Database
+from memory.embedding import Embedder, HashEmbedder
 from memory.index import unit
+from memory.store import ReplayMemory
 from schedules.config import load_stream
 
 REMEMBERED, ASKED = 200, 50
 Seen = Sequence[Observation]
+
+
+GOTO = "goto as it was"
+DRIFTS: dict[str, list[dict[str, Any]]] = {
+    GOTO: [],
+    "other rooms of it": [],
+    "left and right exchanged, unsaid": [{"type": "controls", "exchange": ["turn left", "turn right"], "said": False}],
+    "colours exchanged, unsaid": [{"type": "palette", "channels": [2, 0, 1], "said": False}],
+    "go to -> walk over to": [{"type": "wording", "replace": {"go to": "walk over to"}, "said": False}],
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +76,7 @@ def main() -> None:
         figures |= {f"{name}_{what}": value for what, value in told.items()} | {f"{name}_us": microseconds}
         task, words, answer, of_words = told.values()
         print(f"{name:34}{of_kept.shape[1]:8}{task:8.2f}{words:8.2f}{answer:8.2f}{of_words:22.2f}{microseconds:9.0f}")
-    finish(figures, given.json)
+    finish(figures | novelties(policy, REMEMBERED // share), given.json)
 
 
 def play(policy: Policy, first: int, episodes: int) -> Shown:
@@ -88,6 +105,44 @@ def agreement(kept: Shown, asked: Shown, of_kept: np.ndarray, of_asked: np.ndarr
         "answer": float(np.mean(kept.answer[nearest] == asked.answer)),
         "answer_of_words": float(np.mean((kept.answer[of_words] == asked.answer)[there])),
     }
+
+
+def novelties(policy: Policy, episodes: int) -> dict[str, float]:
+    """How surely novelty tells a step of a drifted world from one of the same world: 0.5 is chance, 1 always."""
+    goto = load_stream("default").regimes["goto"].world
+    pool = WorldPool({name: goto.with_(drift=drift) for name, drift in DRIFTS.items()})
+    rooms = [*DRIFTS, "remembered"]
+    tickets = [
+        Ticket(f"{name}/{i}", GOTO if name == "remembered" else name, 10**7 * n + i, f"{i}", 0, 0)
+        for n, name in enumerate(rooms)
+        for i in range(episodes)
+    ]
+    played = collect(policy, tickets, pool)
+    pool.close()
+    met = {name: [e for e, t in zip(played, tickets, strict=True) if t.id.startswith(name)] for name in rooms}
+    print(f"\nnovelty of a step (8 nearest) against other rooms: area under the curve\n{'':34}{'hash':>8}{'lvlm':>8}")
+    told = [_novelties(embedder, met) for embedder in (HashEmbedder(), LvlmEmbedder(policy))]
+    for name in list(DRIFTS)[1:]:
+        areas = [area(of[GOTO], of[name]) for of in told]
+        print(f"{name:34}{areas[0]:8.2f}{areas[1]:8.2f}")
+    return {f"novelty_{name}": area(told[1][GOTO], told[1][name]) for name in list(DRIFTS)[1:]}
+
+
+def _novelties(embedder: Embedder, met: Mapping[str, Sequence[Episode]]) -> dict[str, np.ndarray]:
+    """Of every step met, `[n]`, in a memory that holds `remembered`."""
+    with TemporaryDirectory() as folder, Database(Path(folder) / "run.db") as database:
+        memory = ReplayMemory(database, embedder)
+        memory.add(met["remembered"])
+        return {
+            name: memory.novelty([step.observation for episode in met[name] for step in episode.steps])
+            for name in DRIFTS
+        }
+
+
+def area(low: np.ndarray, high: np.ndarray) -> float:
+    """The chance that one of `high` is above one of `low`, half of it for equals."""
+    below = np.searchsorted(np.sort(low), high, "left") + np.searchsorted(np.sort(low), high, "right")
+    return float(below.mean() / 2 / len(low))
 
 
 def poolings(policy: Policy) -> dict[str, Callable[[Seen], np.ndarray]]:
