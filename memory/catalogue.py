@@ -223,11 +223,29 @@ class Catalogue:
         """Bool `[n]`: which are of cycles before this one and of these tasks (None: of all), not broken, not empty."""
         c = self.columns()
         mask = (c["cycle"] < before_cycle) & (c["length"] > 0) & ~c["broken"]
+        return mask if tasks is None else mask & self._of_tasks(tasks)
+
+    def _of_tasks(self, tasks: Iterable[str]) -> np.ndarray:
+        """Bool `[n]`: whose task is one of these."""
+        wanted = np.zeros(len(self._tasks), np.bool_)
+        wanted[[self._tasks[task] for task in tasks if task in self._tasks]] = True
+        return wanted[self.columns()["task"]]
+
+    def numbers(
+        self, tasks: Iterable[str] | None = None, before_cycle: int | None = None, successes: bool = False
+    ) -> np.ndarray | None:
+        """Numbers int64 `[m]` of episodes with steps that fit, ascending; None where nothing is asked of them."""
+        columns = self.columns()
+        if tasks is None and before_cycle is None and not successes:
+            return None
+        mask = columns["length"] > 0
         if tasks is not None:
-            wanted = np.zeros(len(self._tasks), np.bool_)
-            wanted[[self._tasks[task] for task in tasks if task in self._tasks]] = True
-            mask &= wanted[c["task"]]
-        return mask
+            mask &= self._of_tasks(tasks)
+        if before_cycle is not None:
+            mask &= columns["cycle"] < before_cycle
+        if successes:
+            mask &= columns["success"]
+        return columns["number"][mask]
 
     def _encode(self, rows: Sequence[tuple[Any, ...]]) -> dict[str, np.ndarray]:
         number, task, success, cycle, length, gain, priority, seen, uses, drift, size, stop = zip(*rows, strict=True)

@@ -3,6 +3,7 @@
 import numpy as np
 
 from memory.catalogue import Found, View, find
+from memory.episodes import Episodes
 from memory.recall import Failure
 from memory.schema import STEP_BITS
 from memory.vectors import Vectors
@@ -59,3 +60,11 @@ def failures(vectors: Vectors, view: View, most: int, rng: np.random.Generator) 
         name = failed.tasks[int(failed.strata[place]) // 2]
         found.append(Failure(number, name, steps[int(rng.integers(len(steps)))]))
     return found
+
+
+def named(episodes: Episodes, steps: np.ndarray, cosines: np.ndarray) -> list[tuple[str, int, float]]:
+    """Steps int64 `[m]` by number and their cosines float32 `[m]` as (episode id, step, cosine)."""
+    numbers, places = steps >> STEP_BITS, steps & ((1 << STEP_BITS) - 1)
+    names = episodes.ids(np.unique(numbers).tolist())
+    rows = zip(numbers.tolist(), places.tolist(), cosines.tolist(), strict=True)
+    return [(names[number], place, cosine) for number, place, cosine in rows]

@@ -1,66 +1,56 @@
-"""Does the vector index say what the vectors in SQLite say? Held against exact search, on a sample."""
+"""The nearest remembered steps, of some episodes only where asked, and how far away they are."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
-from memory.codec import unpack_floats
-from memory.index import unit
-from memory.parts import Parts
 from memory.schema import STEP_BITS
+from memory.vectors import Vectors
 
-SAMPLE = 64  # steps whose neighbours are looked up
-NEAREST = 10
-RECALL = 0.9  # of exact search; an exact index reaches 1
-CLOSE = 1e-3  # two cosines that are the same but for rounding
-_CHUNK = 1024  # episodes read at once
+FURTHEST = 2.0
+"""1 - cosine of opposite vectors: what is compared with nothing is as new as anything can be."""
 
 
-def index_troubles(parts: Parts) -> list[str]:
-    """What is wrong with the index and its file, in words; the vectors themselves must be sound."""
-    troubles = []
-    if parts.vectors.file_state() == "doubtful":
-        troubles.append("the index file is damaged, or of another store")
-    total = parts.database.execute("SELECT coalesce(sum(length), 0) FROM episodes").fetchone()[0]
-    if len(parts.vectors) != total:
-        return [*troubles, f"the index finds {len(parts.vectors)} steps of {total}"]
-    if total and (trouble := _wrong_neighbours(parts, total)):
-        troubles.append(trouble)
-    return troubles
+@dataclass(frozen=True, slots=True)
+class Neighbours:
+    """Of one observation: steps int64 `[m]` by number and their cosines float32 `[m]`, best first."""
+
+    steps: np.ndarray
+    cosines: np.ndarray
 
 
-def _wrong_neighbours(parts: Parts, total: int) -> str:
-    queries = unit(_sample(parts, total))
-    found, told = parts.vectors.search(queries, NEAREST)
-    true, best = _exact(parts, queries, found)
-    if np.isnan(true).any():
-        return f"the index finds {int(np.isnan(true).sum())} steps that are not there"
-    if wrong := int((np.abs(true - told) > CLOSE).sum()):
-        return f"the index is wrong about {wrong} of {told.size} neighbours"
-    reached = float((true >= best[:, -1:] - CLOSE).mean())
-    return "" if reached >= RECALL else f"the index finds {reached:.0%} of the nearest steps"
+def nearest_steps(vectors: Vectors, queries: np.ndarray, k: int, among: np.ndarray | None = None) -> list[Neighbours]:
+    """The `k` nearest steps of each query, or all there are.
+
+    Args:
+        queries: float32 `[n, dimension]`.
+        among: numbers of the episodes whose steps count, int64 ascending; None means all.
+
+    Raises:
+        ValueError: `k` is less than 1, or a query is not finite or of the wrong length.
+    """
+    if k < 1:
+        raise ValueError(f"k is {k}: compare with 1 or more")
+    total = len(vectors)
+    wanted = k
+    while True:
+        found = [_those(among, *row) for row in zip(*vectors.search(queries, wanted), strict=True)]
+        if wanted >= total or all(len(one.steps) >= k for one in found):
+            return [Neighbours(one.steps[:k], one.cosines[:k]) for one in found]
+        wanted *= 4
 
 
-def _sample(parts: Parts, total: int) -> np.ndarray:
-    """Vectors of steps of episodes chosen by a fixed seed, float32 `[SAMPLE or fewer, dimension]`."""
-    sql = "SELECT number FROM episodes WHERE length > 0"
-    numbers = [number for (number,) in parts.database.execute(sql)]
-    rng = np.random.default_rng(0)
-    chosen = rng.choice(numbers, min(SAMPLE, len(numbers)), replace=False).tolist()
-    return np.stack([vectors[rng.integers(len(vectors))] for vectors in map(parts.vectors.get, chosen)])
+def novelty(neighbours: Sequence[Neighbours]) -> np.ndarray:
+    """Mean of 1 - cosine to an observation's neighbours, float32 `[n]` in 0..2: 0 for what is remembered as it is.
+
+    What has fewer neighbours than were asked for is compared with those; what has none is `FURTHEST`: finite, so that
+    a mean or a drift detector may go on with it.
+    """
+    distances = [1 - one.cosines.mean(dtype=np.float64) if len(one.cosines) else FURTHEST for one in neighbours]
+    return np.clip(np.array(distances, np.float32), 0, FURTHEST)
 
 
-def _exact(parts: Parts, queries: np.ndarray, found: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """By brute force: cosines of the steps `found` `[n, k]`, NaN for one that isn't there, and the best `[n, k]`."""
-    true = np.full(found.shape, np.nan, np.float32)
-    best = np.full(found.shape, -2, np.float32)
-    rows = parts.database.execute("SELECT episode, data FROM vectors ORDER BY episode")
-    while chunk := rows.fetchmany(_CHUNK):
-        matrices = [unpack_floats(data).reshape(-1, parts.embedder.dimension) for _, data in chunk]
-        ids = np.concatenate([(n << STEP_BITS) + np.arange(len(m)) for (n, _), m in zip(chunk, matrices, strict=True)])
-        if not len(ids):
-            continue
-        cosines = queries @ unit(np.concatenate(matrices)).T
-        best = -np.sort(-np.concatenate([best, cosines], axis=1), axis=1)[:, : found.shape[1]]
-        place = np.searchsorted(ids, found).clip(max=len(ids) - 1)
-        here = ids[place] == found
-        true[here] = np.take_along_axis(cosines, place, 1)[here]
-    return true, best
+def _those(among: np.ndarray | None, steps: np.ndarray, cosines: np.ndarray) -> Neighbours:
+    mine = np.ones(len(steps), bool) if among is None else np.isin(steps >> STEP_BITS, among)
+    return Neighbours(steps[mine], cosines[mine])

@@ -85,6 +85,9 @@ UPDATE episodes SET bytes = length(id) + length(task) + length(grp) + length(pol
         FROM steps WHERE steps.number >= episodes.number << {STEP_BITS}
                      AND steps.number < (episodes.number + 1) << {STEP_BITS}), 0)"""
 
+VECTORS = "(episode INTEGER PRIMARY KEY, embedder INTEGER NOT NULL REFERENCES embedders, data BLOB NOT NULL)"
+"""Columns of the table of vectors, and of the one that takes its place when another embedder makes them anew."""
+
 MIGRATIONS: list[Migration] = [
     (
         _EPISODES,
@@ -97,8 +100,7 @@ MIGRATIONS: list[Migration] = [
         "CREATE TABLE picture_data (number INTEGER PRIMARY KEY, shape BLOB NOT NULL, codec INTEGER NOT NULL, "
         "data BLOB NOT NULL)",
         "CREATE TABLE embedders (number INTEGER PRIMARY KEY, version TEXT NOT NULL UNIQUE, dimension INTEGER NOT NULL)",
-        "CREATE TABLE vectors (episode INTEGER PRIMARY KEY, embedder INTEGER NOT NULL REFERENCES embedders, "
-        "data BLOB NOT NULL)",
+        f"CREATE TABLE vectors {VECTORS}",
         # what the vector index has still to follow: an episode that came (1) or went (0)
         "CREATE TABLE changes (sequence INTEGER PRIMARY KEY AUTOINCREMENT, episode INTEGER NOT NULL, "
         "came INTEGER NOT NULL, length INTEGER NOT NULL)",

@@ -21,12 +21,13 @@ from memory.embedding import Embedder
 from memory.episodes import Episodes
 from memory.images import Pictures
 from memory.judgements import Judgement, Judgements
+from memory.neighbours import nearest_steps, novelty
 from memory.pairs import Pairs
 from memory.preferences import PreferencePair
 from memory.recall import Failure, Recall, checked
 from memory.retention import Retention
 from memory.room import make_room
-from memory.schema import MIGRATIONS, STEP_BITS
+from memory.schema import MIGRATIONS
 from memory.vectors import Vectors
 
 
@@ -211,13 +212,24 @@ class ReplayMemory:
         """
         queries = self._embedder.embed([what]) if isinstance(what, Observation) else np.asarray(what)[None]
         steps, similarities = (row[0] for row in self._vectors.search(queries, k))
-        numbers = steps >> STEP_BITS
-        names = self._episodes.ids(np.unique(numbers).tolist())
-        places = steps & ((1 << STEP_BITS) - 1)
-        return [
-            (names[number], place, similarity)
-            for number, place, similarity in zip(numbers.tolist(), places.tolist(), similarities.tolist(), strict=True)
-        ]
+        return lookup.named(self._episodes, steps, similarities)
+
+    def novelty(
+        self,
+        observations: Sequence[Observation],
+        k: int = 8,
+        tasks: Iterable[str] | None = None,
+        before_cycle: int | None = None,
+    ) -> np.ndarray:
+        """How unlike anything remembered observations are, float32 `[n]`; see `memory.neighbours.novelty`.
+
+        Args:
+            k: how many remembered steps each is compared with.
+            tasks: steps of these only; None means all.
+            before_cycle: steps of cycles before this one only; None means all.
+        """
+        among = self._catalogue.numbers(tasks, before_cycle)
+        return novelty(nearest_steps(self._vectors, self._embedder.embed(observations), k, among))
 
     def add_pairs(self, pairs: Sequence[PreferencePair]) -> int:
         """Remember pairs that are new, in one transaction; returns how many were."""

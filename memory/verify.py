@@ -18,7 +18,7 @@ from envs.types import StopReason
 from memory.codec import STEP_COLUMNS, unpack_action, unpack_choices, unpack_floats, unpack_step
 from memory.database import DamagedError
 from memory.images import unpack_numbers
-from memory.neighbours import index_troubles
+from memory.index_check import index_troubles
 from memory.parts import Parts
 from memory.schema import STEP_BITS
 

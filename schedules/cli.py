@@ -109,6 +109,8 @@ def memory_options(commands: "argparse._SubParsersAction[argparse.ArgumentParser
         "--repair", action="store_true", help="mend it: what can't be read is removed and named, the index is made anew"
     )
     add("rebuild", "make the vector index anew")
+    embed = add("embed", "make all vectors anew by another embedder; stopped, it goes on where it was")
+    stream_options(embed)
     forget = add("forget", "remove episodes for good, and all that was made from them; all that is said must hold")
     forget.add_argument("--task", metavar="NAME", help="of this regime")
     forget.add_argument(

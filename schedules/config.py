@@ -72,6 +72,7 @@ class MemoryPlan(Settings):
         capacity_mb: most megabytes (1e6 bytes) of episodes with their pictures kept; None for no bound.
         lived: episodes of each known regime lived in before the first cycle.
         rehearsal_steps: remembered decisions the champion is asked about, each cycle.
+        embedder: what makes observations comparable, see `agent.embedders`.
     """
 
     on: bool = True
@@ -81,6 +82,7 @@ class MemoryPlan(Settings):
     rehearsal_steps: int = Field(1024, ge=1)
     retention: dict[str, Any] = Field(default_factory=lambda: {"type": "balanced"})
     recall: dict[str, Any] = Field(default_factory=lambda: {"type": "mixture"})
+    embedder: dict[str, Any] = Field(default_factory=lambda: {"type": "lvlm"})
 
 
 class StreamSettings(Settings):
@@ -180,8 +182,12 @@ def effective(stream: StreamSettings) -> StreamSettings:
     data = stream.model_dump(mode="json")
     for i, plan in enumerate(data["cycles"]):
         plan["update"] = _filled("agent.updates", plan["update"], "update", f"cycles.{i}.update")
-    for what in ("retention", "recall"):
-        data["memory"][what] = _filled(f"memory.{what}", data["memory"][what], what, f"memory.{what}")
+    for package, what in (
+        ("memory.retention", "retention"),
+        ("memory.recall", "recall"),
+        ("agent.embedders", "embedder"),
+    ):
+        data["memory"][what] = _filled(package, data["memory"][what], what, f"memory.{what}")
     for name, regime in data["regimes"].items():
         regime["world"]["drift"] = [
             _filled("envs.drift", item, "drift", f"regimes.{name}.world.drift.{i}")

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
+from agent.embedders import build_embedder
 from agent.learner import Metrics
-from agent.lvlm.embedding import LvlmEmbedder
 from agent.policy import Policy
 from agent.report import UpdateReport
 from envs.collect import WorldPool, check_repeatable
@@ -66,7 +66,8 @@ class Loop:
         self.ledger.bind(facts | environment(self.policy.threads, self.policy.budget.tokens))
         plan = stream.memory
         settings = MemorySettings(capacity=plan.capacity, capacity_mb=plan.capacity_mb, retention=plan.retention)
-        self.memory = ReplayMemory(self.database, LvlmEmbedder(self.policy), settings)
+        embedder = build_embedder(plan.embedder, lambda: self.policy)
+        self.memory = ReplayMemory(self.database, embedder, settings)
         self.committed = self.ledger.cycles()
         self.matrix = restore_matrix(self.regimes, self.committed)
         self.memory.forget_after(self.committed[-1].cycle if self.committed else -1)

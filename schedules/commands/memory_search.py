@@ -11,7 +11,7 @@ from rich.console import Console
 from envs.component import UserError
 from envs.types import IMAGE_MARK, Observation
 from memory.store import ReplayMemory
-from schedules.commands.opening import embedder_of
+from schedules.commands.opening import stored_embedder
 from schedules.commands.remembering import opened, say
 from schedules.commands.tables import table
 
@@ -25,7 +25,7 @@ def main(args: Namespace) -> None:
     wanted = observation(args.what)
     console = Console()
     with opened(args) as run:
-        embedder = embedder_of(run.ledger, run.folder)
+        embedder = stored_embedder(run.ledger, run.folder)
         memory = ReplayMemory(run.parts.database, embedder)
         found = memory.search(wanted, args.k)
         episodes = {episode.id: episode for episode in memory.get(list(dict.fromkeys(name for name, _, _ in found)))}

@@ -20,7 +20,7 @@ def main(args: Namespace) -> None:
     """Print two tables."""
     with opened(args) as run:
         seen = overview(run.parts)
-        capacity = run.ledger.stream().get("memory", {}).get("capacity")
+        capacity = (run.ledger.fact("stream") or {}).get("memory", {}).get("capacity")
         folder = run.folder
     console = Console()
     say(console, f"What {folder} remembers", "bold")

@@ -3,7 +3,7 @@
 from argparse import Namespace
 from pathlib import Path
 
-from agent.lvlm.embedding import LvlmEmbedder
+from agent.embedders import build_embedder
 from agent.policy import Policy
 from envs.component import UserError
 from memory.database import Database
@@ -36,18 +36,36 @@ def policy_of(stream: StreamSettings, folder: str | None) -> Policy:
     return policy
 
 
-def embedder_of(ledger: Ledger, folder: Path) -> Embedder:
+def stored_embedder(ledger: Ledger, folder: Path) -> Embedder:
     """The embedder of a run whose database is open; modules of the user's may lie in its folder.
 
     Raises:
-        UserError: the run stopped before it began, or its model is no longer where it was.
+        UserError: the run stopped before it began, or its model is not what it was.
     """
-    told = ledger.stream()
-    if not told:
+    told = ledger.fact("stream")
+    if told is None:
         raise UserError(f"{folder} holds a run that stopped before it began. Go on with --resume.")
     allow_modules(folder)
-    stream = StreamSettings.model_validate(told)
-    return LvlmEmbedder(Policy(stream.model.with_(**ledger.chosen()), stream.lora, stream.seed, stream.speech))
+    return embedder_of(StreamSettings.model_validate(told), ledger)
+
+
+def embedder_of(stream: StreamSettings, ledger: Ledger) -> Embedder:
+    """The stream's embedder, with a policy only if it asks one.
+
+    Raises:
+        UserError: the model is not the one the run began with.
+    """
+
+    def policy() -> Policy:
+        loaded = Policy(stream.model.with_(**ledger.chosen()), stream.lora, stream.seed, stream.speech)
+        if loaded.checkpoint.identity != ledger.fact("base"):
+            raise UserError(
+                f"model.path '{stream.model.path}' holds other weights than the run began with. Put the old ones back: "
+                "its adapters belong to them."
+            )
+        return loaded
+
+    return build_embedder(stream.memory.embedder, policy)
 
 
 def champion_of(folder: Path) -> Path | None:
