@@ -6,6 +6,7 @@ from typing import Protocol
 
 import numpy as np
 
+from agent.judging import JudgementMemory, NothingJudged
 from agent.policy import Policy
 from agent.rehearsal import Rehearsal
 from envs.types import Episode, Observation
@@ -96,6 +97,7 @@ class Lesson:
         pairs: preference pairs remembered.
         alike: for each observation and answer, the most similar remembered observation of the same question to which
             that answer is wrong.
+        judgements: what annotators have said before.
     """
 
     policy: Policy
@@ -105,3 +107,4 @@ class Lesson:
     past: Sequence[Trial] = ()
     pairs: PairMemory = field(default_factory=NoPairs)
     alike: Callable[[Sequence[Observation], Sequence[str]], list[Observation | None]] = nothing_alike
+    judgements: JudgementMemory = field(default_factory=NothingJudged)

@@ -22,7 +22,7 @@ import numpy as np
 from pydantic import Field, field_validator
 
 from agent.annotators.returns import Returns
-from agent.judging import Annotator, Answered, Asking, Voice, opinions
+from agent.judging import Annotator, Answered, Asking, JudgementMemory, NothingJudged, Voice, opinions
 from agent.sources import Couple, Encode, expert_couples, parting_couples, step_couples
 from envs.component import Settings, filled, load
 from envs.types import Episode
@@ -62,12 +62,15 @@ class PairSettings(Settings):
     def _filled(cls, value: dict[str, Any]) -> dict[str, Any]:
         return filled("agent.annotators", value, "annotator")
 
-    def build(self, encode: Encode | None = None, policy: Voice | None = None) -> "PairMaker":
+    def build(
+        self, encode: Encode | None = None, policy: Voice | None = None, memory: JudgementMemory | None = None
+    ) -> "PairMaker":
         """A maker of pairs.
 
         Args:
             encode: gives the tokens of the expert's answer; source `expert` needs it.
             policy: is asked by annotators that ask one.
+            memory: of judgements; None keeps none.
 
         Raises:
             UserError: the annotator can't be built.
@@ -80,7 +83,7 @@ class PairSettings(Settings):
             if policy is None:
                 raise ValueError(f"annotator {annotator.name!r} needs policy")
             annotator.bind(policy)
-        return PairMaker(self, annotator, encode)
+        return PairMaker(self, annotator, encode, memory)
 
 
 @dataclass(slots=True)
@@ -96,9 +99,16 @@ class _Verdict:
 class PairMaker:
     """Makes pairs of a round's episodes."""
 
-    def __init__(self, settings: PairSettings, annotator: Annotator, encode: Encode | None = None) -> None:
+    def __init__(
+        self,
+        settings: PairSettings,
+        annotator: Annotator,
+        encode: Encode | None = None,
+        memory: JudgementMemory | None = None,
+    ) -> None:
         self.settings = settings
         self.annotator = annotator
+        self.memory: JudgementMemory = memory or NothingJudged()
         self._couples: dict[Source, Callable[[Sequence[Episode]], list[Couple]]] = {
             "parting": parting_couples,
             "steps": lambda episodes: step_couples(episodes, settings.discount),
@@ -159,7 +169,7 @@ class PairMaker:
             return [1.0] * len(couples)
         if isinstance(self.annotator, Returns):  # of steps it would see the whole episode's return
             return [couple.gain or None for couple in couples]
-        return opinions(self.annotator, [(couple.a, couple.b) for couple in couples])
+        return opinions(self.annotator, [(couple.a, couple.b) for couple in couples], self.memory)
 
     def _pair(
         self, source: Source, verdict: _Verdict, tally: Counter[str], agreed: list[bool]
@@ -176,7 +186,7 @@ class PairMaker:
         if source != "expert" and gain:
             agreed.append((gain > 0) == (margin > 0))
         name = source if source == "expert" else f"{source}/{self.annotator.name}"
-        return make_pair(chosen.step, rejected.step, abs(margin), name, chosen.episode)
+        return make_pair(chosen.step, rejected.step, abs(margin), name, (chosen.episode, rejected.episode))
 
 
 def _unfit(couple: Couple) -> str:

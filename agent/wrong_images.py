@@ -83,11 +83,8 @@ def noised_pairs(lesson: Lesson, episodes: Sequence[Episode], count: int) -> lis
         if reply.text == step.action.text or reply.mode != step.action.mode:
             continue
         said = Action(reply.text, reply.tokens, reply.logprobs, reply.mode, None, True)
-        pairs.append(
-            PreferencePair(
-                step.observation, step.choices, step.action, said, 1.0, "noised", None, episode.task, episode.cycle
-            )
-        )
+        about = ("noised", None, episode.task, episode.cycle, (episode.id,))
+        pairs.append(PreferencePair(step.observation, step.choices, step.action, said, 1.0, *about))
     return pairs
 
 

@@ -22,7 +22,7 @@ from agent.policy import Policy
 from benchmarks.collecting import collecting
 from benchmarks.rates import flops
 from benchmarks.runs import arguments, finish, machine
-from benchmarks.turns import in_turn, ratios, told
+from benchmarks.turns import in_turn, line, ratios, told
 from envs.multimodal import WorldSettings, compose, make_world
 from envs.types import IMAGE_MARK, Observation
 
@@ -55,12 +55,6 @@ def trained(policy: Policy) -> Policy:
         for tensor in policy.adapters.tensors(CHAMPION).values():
             tensor.add_(torch.randn(tensor.shape, generator=generator) * 0.01)
     return policy
-
-
-def line(what: str, values: Sequence[float], bar: str, peer: str = "") -> float:
-    """Print a row of the table; returns its median."""
-    print(f"{what:64}{told(values):>22}   {bar:12}{peer}", flush=True)
-    return float(np.median(values))
 
 
 def rooms(count: int, first: int) -> list[Observation]:

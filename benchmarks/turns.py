@@ -32,3 +32,9 @@ def told(values: Sequence[float]) -> str:
     """Median and quartiles, as `1.12 (1.10..1.15)`."""
     low, middle, high = np.percentile(values, [25, 50, 75])
     return f"{middle:.2f} ({low:.2f}..{high:.2f})"
+
+
+def line(what: str, values: Sequence[float], bar: str, peer: str = "") -> float:
+    """Print a row of the table; returns its median."""
+    print(f"{what:64}{told(values):>22}   {bar:12}{peer}", flush=True)
+    return float(np.median(values))

@@ -27,12 +27,12 @@ from agent.policy import Policy
 from agent.preference_losses import sigmoid
 from benchmarks.growth import growth
 from benchmarks.material import Peer, episode, played, remembered, run, seen_rooms, update_of
-from benchmarks.policy import ACTIONS, line
+from benchmarks.policy import ACTIONS
 from benchmarks.rates import best_product, flops
 from benchmarks.runs import arguments, finish, machine
 from benchmarks.sb3_peer import Sb3
 from benchmarks.trl_peer import TrlDpo, TrlGrpo
-from benchmarks.turns import in_turn, ratios, told
+from benchmarks.turns import in_turn, line, ratios, told
 from benchmarks.wide import wide_share
 from envs.types import Choices, Episode, Observation
 from memory.preferences import PreferencePair, pairs_from_episodes

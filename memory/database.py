@@ -24,6 +24,10 @@ Migration = Sequence[str]
 """SQL statements that lead from one version of a part to the next, done in one transaction."""
 
 
+class DamagedError(UserError):
+    """The file as a whole is no database, or SQLite finds it damaged."""
+
+
 class Database:
     """An open store, owned by this thread of this process until `close`.
 
@@ -57,13 +61,14 @@ class Database:
         """Run one statement. Outside `transaction()` it is committed by itself.
 
         Raises:
-            UserError: the disk is full, or the file is damaged.
+            UserError: the disk is full, or (a DamagedError) the file is damaged.
         """
         self._check_not_lost()
         try:
             return self._connection.execute(sql, values)
         except sqlite3.DatabaseError as error:
-            raise self._explained(error) from error
+            self._explain(error)
+            raise
 
     def executemany(self, sql: str, rows: Iterable[Sequence[Any]]) -> None:
         """Run one statement a row; raises as `execute` does. Use it inside a `transaction()`."""
@@ -71,7 +76,8 @@ class Database:
         try:
             self._connection.executemany(sql, rows)
         except sqlite3.DatabaseError as error:
-            raise self._explained(error) from error
+            self._explain(error)
+            raise
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
@@ -161,18 +167,18 @@ class Database:
             "Use the newer holdtrue that wrote it, or another --dir."
         )
 
-    def _explained(self, error: sqlite3.DatabaseError) -> Exception:
+    def _explain(self, error: sqlite3.DatabaseError) -> None:
+        """Raise what a person can act on instead; nothing where there is no such thing."""
         code = getattr(error, "sqlite_errorcode", None)
         if code == sqlite3.SQLITE_FULL:
-            return UserError(
+            raise UserError(
                 f"{self.path}: the disk is full. What was committed is safe. "
                 "Free some space and go on with --resume, or lower memory.capacity."
-            )
-        if code in (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT):
-            return UserError(
+            ) from error
+        if code is not None and code & 0xFF in (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT):
+            raise DamagedError(
                 f"{self.path} is no database, or damaged ({error}). Restore the file from a copy, or use another --dir."
-            )
-        return error
+            ) from error
 
 
 def _make_folder(folder: Path) -> None:

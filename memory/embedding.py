@@ -1,4 +1,4 @@
-"""Observations as vectors. The agent's own embedder lives in agent/lvlm and is handed in; this one needs no model."""
+"""Observations as vectors. Embedders by name lie in agent/embedders and are handed in; this one needs no model."""
 
 import zlib
 from collections.abc import Sequence

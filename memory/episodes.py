@@ -16,11 +16,12 @@ from memory.preferences import undiscounted_return
 from memory.schema import STEP_BITS
 
 _CHUNK = 500  # values in one SQL list
+_SIZED = (str, bytes)
 _EPISODE_COLUMNS = (
     "id, task, seed, grp, member, cycle, policy_version, stop, success, length, gain, final_text, final_pictures, "
-    "priority, seen"
+    "priority, seen, bytes"
 )
-_INSERT_EPISODE = f"INSERT INTO episodes ({_EPISODE_COLUMNS}) VALUES ({','.join('?' * 15)})"
+_INSERT_EPISODE = f"INSERT INTO episodes ({_EPISODE_COLUMNS}) VALUES ({','.join('?' * 16)})"
 _INSERT_STEP = f"INSERT INTO steps (number, {STEP_COLUMNS}) VALUES ({','.join('?' * 13)})"
 
 
@@ -58,11 +59,15 @@ class Episodes:
         if length >= 1 << STEP_BITS:
             raise ValueError(f"episode {episode.id} has {length} steps: fewer than {1 << STEP_BITS} can be stored")
         shown = self._pictures.put([*(step.observation.images for step in episode.steps), episode.final.images])
+        rows = list(_step_rows(episode, shown))
         values = self._row(episode, shown[-1])
+        values = (*values, sum(map(_size, (values, *rows))))
         number = self._database.execute(_INSERT_EPISODE, values).lastrowid
         assert number is not None  # SQLite gives one for every insert
-        self._database.executemany(_INSERT_STEP, _step_rows(number << STEP_BITS, episode, shown))
-        named = dict(zip(_EPISODE_COLUMNS.split(", "), values, strict=True)) | {"number": number, "uses": 0}
+        first = number << STEP_BITS
+        self._database.executemany(_INSERT_STEP, [(first + place, *row) for place, row in enumerate(rows)])
+        named = dict(zip(_EPISODE_COLUMNS.split(", "), values, strict=True))
+        named |= {"number": number, "uses": 0, "drift": 0.0}
         return tuple(named[name] for name in CATALOGUE_COLUMNS.split(", "))
 
     def read(self, numbers: Sequence[int]) -> list[Episode]:
@@ -117,13 +122,18 @@ class Episodes:
         return row
 
 
-def _step_rows(first: int, episode: Episode, shown: Sequence[bytes]) -> Iterable[tuple[Any, ...]]:
+def _step_rows(episode: Episode, shown: Sequence[bytes]) -> Iterable[tuple[Any, ...]]:
     choices: Choices = None
     packed = None
     for place, step in enumerate(episode.steps):
         if step.choices is not choices:  # mostly the same object all along
             choices, packed = step.choices, pack_choices(step.choices)
-        yield (first + place, *pack_step(step, shown[place], packed))
+        yield pack_step(step, shown[place], packed)
+
+
+def _size(row: Sequence[Any]) -> int:
+    """Of what has a length, as SQLite counts it: characters of texts, bytes of BLOBs."""
+    return sum([len(value) for value in row if isinstance(value, _SIZED)])
 
 
 def _episode(head: tuple[Any, ...], steps: tuple[Any, ...], final_images: tuple[np.ndarray, ...]) -> Episode:

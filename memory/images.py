@@ -13,7 +13,9 @@ from memory.database import Database
 
 _SHAPE = struct.Struct("<III")
 _RAW, _ZLIB = 0, 1
-_PROBE = 4096  # bytes tried first: noise is not worth compressing, and takes longest
+LEVEL = 3  # on drawn pictures as fast as 1, and a fifth smaller
+_PROBE = 4096  # bytes of a large picture tried first: noise is not worth compressing, and takes longest
+_LARGE = 1 << 16
 _WORTH = 0.9  # compressed is kept when it is at most this much of raw
 _CHUNK = 500  # values in one SQL list
 
@@ -57,7 +59,7 @@ class Pictures:
         self._database.executemany(
             "UPDATE pictures SET uses = uses + ? WHERE number = ?", [(n, numbers[key]) for key, n in counts.items()]
         )
-        return [_pack([numbers[key] for key in row]) for row in keys]
+        return [pack_numbers([numbers[key] for key in row]) for row in keys]
 
     def get(self, packed: Iterable[bytes]) -> list[tuple[np.ndarray, ...]]:
         """The pictures behind what `put` gave; those of one content are one array, so treat them as read-only.
@@ -65,13 +67,13 @@ class Pictures:
         Raises:
             UserError: a picture is missing or damaged.
         """
-        rows = [_unpack(data) for data in packed]
+        rows = [unpack_numbers(data) for data in packed]
         images = self._read(sorted({number for row in rows for number in row}))
         return [tuple(images[number] for number in row) for row in rows]
 
     def release(self, packed: Iterable[bytes]) -> None:
         """Take back one mention of each picture in each entry; a picture that nothing shows is deleted."""
-        counts = Counter(number for data in packed for number in _unpack(data))
+        counts = Counter(number for data in packed for number in unpack_numbers(data))
         self._database.executemany(
             "UPDATE pictures SET uses = uses - ? WHERE number = ?", [(n, number) for number, n in counts.items()]
         )
@@ -83,6 +85,19 @@ class Pictures:
         )
         self._database.executemany("DELETE FROM pictures WHERE number = ? AND uses = 0", gone)
 
+    def damaged(self) -> dict[int, str]:
+        """Numbers of pictures that can't be shown, and why in words; every picture is read."""
+        wrong = {}
+        sql = "SELECT number, key, shape, codec, data FROM pictures LEFT JOIN picture_data USING (number)"
+        for number, key, shape, codec, data in self._database.execute(sql):
+            try:
+                if data is None:
+                    raise ValueError("is missing")
+                _decode(key, shape, codec, data)
+            except ValueError as error:
+                wrong[number] = f"picture {number} {error}"
+        return wrong
+
     def _numbers(self, wanted: dict[bytes, np.ndarray]) -> dict[bytes, int]:
         found: dict[bytes, int] = {}
         keys = list(wanted)
@@ -90,16 +105,15 @@ class Pictures:
             chunk = keys[start : start + _CHUNK]
             sql = f"SELECT key, number FROM pictures WHERE key IN ({','.join('?' * len(chunk))})"
             found.update(self._database.execute(sql, chunk).fetchall())
-        for key, image in wanted.items():
-            if key not in found:
-                number = self._database.execute("INSERT INTO pictures (key, uses) VALUES (?, 0)", (key,)).lastrowid
-                assert number is not None  # SQLite gives one for every insert
-                found[key] = number
-                codec, data = _compress(np.ascontiguousarray(image).tobytes())
-                self._database.execute(
-                    "INSERT INTO picture_data (number, shape, codec, data) VALUES (?, ?, ?, ?)",
-                    (number, _SHAPE.pack(*image.shape), codec, data),
-                )
+        new = [key for key in keys if key not in found]
+        for start in range(0, len(new), _CHUNK):
+            chunk = new[start : start + _CHUNK]
+            sql = f"INSERT INTO pictures (key, uses) VALUES {','.join(['(?, 0)'] * len(chunk))} RETURNING key, number"
+            found.update(self._database.execute(sql, chunk).fetchall())
+        self._database.executemany(
+            "INSERT INTO picture_data (number, shape, codec, data) VALUES (?, ?, ?, ?)",
+            [(found[key], _SHAPE.pack(*wanted[key].shape), *_compress(wanted[key])) for key in new],
+        )
         return found
 
     def _read(self, numbers: Sequence[int]) -> dict[int, np.ndarray]:
@@ -111,36 +125,44 @@ class Pictures:
                 f"WHERE number IN ({','.join('?' * len(chunk))})"
             )
             for number, key, shape, codec, data in self._database.execute(sql, chunk):
-                images[number] = self._decode(number, key, shape, codec, data)
+                try:
+                    images[number] = _decode(key, shape, codec, data)
+                except ValueError as error:
+                    raise self._damaged(f"picture {number} {error}") from error
         if len(images) < len(numbers):
             missing = next(number for number in numbers if number not in images)
             raise self._damaged(f"picture {missing} is missing")
         return images
 
-    def _decode(self, number: int, key: bytes, shape: bytes, codec: int, data: bytes) -> np.ndarray:
-        try:
-            raw = zlib.decompress(data) if codec == _ZLIB else data
-            image = np.frombuffer(raw, dtype=np.uint8).reshape(_SHAPE.unpack(shape)).copy()
-        except (zlib.error, ValueError) as error:
-            raise self._damaged(f"picture {number} does not decode ({error})") from error
-        if content_key(image) != key:
-            raise self._damaged(f"picture {number} is not what was stored")
-        return image
-
     def _damaged(self, what: str) -> UserError:
         return UserError(f"{self._database.path}: {what}. Restore the file from a copy, or use another --dir.")
 
 
-def _compress(raw: bytes) -> tuple[int, bytes]:
-    if len(raw) > _PROBE and len(zlib.compress(raw[:_PROBE], 1)) > _WORTH * _PROBE:
+def _decode(key: bytes, shape: bytes, codec: int, data: bytes) -> np.ndarray:
+    """Uint8 `[H, W, C]`; raises ValueError, in words that go on from the picture's name."""
+    try:
+        raw = zlib.decompress(data) if codec == _ZLIB else data
+        image = np.frombuffer(raw, dtype=np.uint8).reshape(_SHAPE.unpack(shape)).copy()
+    except (zlib.error, struct.error, ValueError) as error:
+        raise ValueError(f"does not decode ({error})") from error
+    if content_key(image) != key:
+        raise ValueError("is not what was stored")
+    return image
+
+
+def _compress(image: np.ndarray) -> tuple[int, bytes]:
+    raw = np.ascontiguousarray(image).tobytes()
+    if len(raw) > _LARGE and len(zlib.compress(raw[:_PROBE], LEVEL)) > _WORTH * _PROBE:
         return _RAW, raw
-    data = zlib.compress(raw, 1)
+    data = zlib.compress(raw, LEVEL)
     return (_ZLIB, data) if len(data) <= _WORTH * len(raw) else (_RAW, raw)
 
 
-def _pack(numbers: Sequence[int]) -> bytes:
+def pack_numbers(numbers: Sequence[int]) -> bytes:
+    """Picture numbers as an observation's row has them."""
     return np.array(numbers, dtype="<i8").tobytes()
 
 
-def _unpack(data: bytes) -> list[int]:
+def unpack_numbers(data: bytes) -> list[int]:
+    """The inverse of `pack_numbers`; raises ValueError if bytes are missing."""
     return np.frombuffer(data, dtype="<i8").tolist()

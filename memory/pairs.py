@@ -1,6 +1,7 @@
 """Preference pairs in the run's file: stored once by content, with what the reference said of them."""
 
 import hashlib
+import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -16,9 +17,9 @@ _COLUMNS = (
     "task, cycle, source, margin, text, pictures, choices, "
     "chosen, chosen_tokens, chosen_logprobs, chosen_mode, chosen_command, chosen_readable, "
     "rejected, rejected_tokens, rejected_logprobs, rejected_mode, rejected_command, rejected_readable, "
-    "reference_chosen, reference_rejected"
+    "reference_chosen, reference_rejected, episodes"
 )
-_INSERT = f"INSERT INTO pairs (key, {_COLUMNS}) VALUES ({','.join('?' * 22)})"
+_INSERT = f"INSERT INTO pairs (key, {_COLUMNS}) VALUES ({','.join('?' * 23)})"
 
 
 class Pairs:
@@ -43,28 +44,54 @@ class Pairs:
             f"SELECT {_COLUMNS} FROM pairs WHERE task = coalesce(?, task) AND (? IS NULL OR cycle < ?) ORDER BY number",
             (task, before_cycle, before_cycle),
         ).fetchall()
-        images = self._pictures.get(row[5] for row in rows)
-        return [_unpack(row, shown) for row, shown in zip(rows, images, strict=True)]
+        return self._unpacked(rows)
+
+    def read(self, numbers: Sequence[int]) -> list[PreferencePair]:
+        """These pairs, in this order."""
+        sql = f"SELECT {_COLUMNS} FROM pairs WHERE number = ?"
+        rows = [self._database.execute(sql, (number,)).fetchone() for number in numbers]
+        return self._unpacked(rows)
 
     def forget_after(self, cycle: int) -> int:
         """Delete pairs of later cycles, in the caller's transaction; returns how many."""
-        rows = self._database.execute("SELECT pictures FROM pairs WHERE cycle > ?", (cycle,)).fetchall()
-        self._pictures.release(data for (data,) in rows)
-        self._database.execute("DELETE FROM pairs WHERE cycle > ?", (cycle,))
+        rows = self._database.execute("SELECT number FROM pairs WHERE cycle > ?", (cycle,)).fetchall()
+        self.delete([number for (number,) in rows])
         return len(rows)
+
+    def delete(self, numbers: Sequence[int]) -> None:
+        """Delete these, and every picture that nothing else shows, in the caller's transaction."""
+        sql = "SELECT pictures FROM pairs WHERE number = ?"
+        shown = [self._database.execute(sql, (number,)).fetchone()[0] for number in numbers]
+        self._pictures.release(shown)
+        self._database.executemany("DELETE FROM pairs WHERE number = ?", [(number,) for number in numbers])
+
+    def _unpacked(self, rows: Sequence[tuple[Any, ...]]) -> list[PreferencePair]:
+        images = self._pictures.get(row[5] for row in rows)
+        return [_unpack(row, shown) for row, shown in zip(rows, images, strict=True)]
 
     def _add(self, pair: PreferencePair) -> bool:
         if not np.isfinite(pair.margin):
             raise ValueError(f"a pair's margin is {pair.margin}: it prefers nothing")
         values = _pack(pair)
         shown = b"".join(content_key(image) for image in pair.observation.images)
-        # references are left out: a pair scored again is the same pair
-        key = hashlib.blake2b(repr((values[:-2], shown)).encode(), digest_size=16).digest()
-        if self._database.execute("SELECT 1 FROM pairs WHERE key = ?", (key,)).fetchone():
+        # references and episodes are left out: a pair scored again, or met again, is the same pair
+        key = hashlib.blake2b(repr((values[:-3], shown)).encode(), digest_size=16).digest()
+        known = self._database.execute("SELECT number, episodes FROM pairs WHERE key = ?", (key,)).fetchone()
+        if known:
+            self._met_again(known[0], known[1], pair.episodes)
             return False
         (pictures,) = self._pictures.put([pair.observation.images])
         self._database.execute(_INSERT, (key, *values[:5], pictures, *values[5:]))
         return True
+
+    def _met_again(self, number: int, known: str, episodes: Sequence[str]) -> None:
+        """Note more episodes that a pair comes from: it goes with any of them."""
+        there = json.loads(known)
+        new = [name for name in episodes if name not in there]
+        if new:
+            self._database.execute(
+                "UPDATE pairs SET episodes = ? WHERE number = ?", (json.dumps([*there, *new]), number)
+            )
 
 
 def _pack(pair: PreferencePair) -> tuple[Any, ...]:
@@ -79,6 +106,7 @@ def _pack(pair: PreferencePair) -> tuple[Any, ...]:
         *pack_action(pair.chosen),
         *pack_action(pair.rejected),
         *(pair.reference_logprobs or (None, None)),
+        json.dumps(pair.episodes),
     )
 
 
@@ -93,4 +121,5 @@ def _unpack(row: tuple[Any, ...], images: tuple[np.ndarray, ...]) -> PreferenceP
         reference_logprobs=None if row[19] is None else (row[19], row[20]),
         task=row[0],
         cycle=row[1],
+        episodes=tuple(json.loads(row[21])),
     )

@@ -28,6 +28,7 @@ class PreferencePair:
         reference_logprobs: log-prob of the whole answer under the reference, (chosen, rejected), nats, both under
             their actions' mode; None until a reference has scored them.
         cycle: the cycle whose episodes it was made of.
+        episodes: ids of the episodes whose answers these are: forgetting one forgets the pair.
     """
 
     observation: Observation
@@ -39,6 +40,7 @@ class PreferencePair:
     reference_logprobs: tuple[float, float] | None
     task: str
     cycle: int
+    episodes: tuple[str, ...] = ()
 
 
 def undiscounted_return(episode: Episode) -> float:
@@ -71,7 +73,7 @@ def pairs_from_episodes(episodes: Iterable[Episode]) -> list[PreferencePair]:
             if place is None or better.steps[place].action.mode != worse.steps[place].action.mode:
                 continue
             steps = better.steps[place], worse.steps[place]
-            pairs.append(make_pair(*steps, margin=abs(gain - other), source="returns", episode=better))
+            pairs.append(make_pair(*steps, margin=abs(gain - other), source="returns", episodes=(better, worse)))
     return pairs
 
 
@@ -103,8 +105,10 @@ def same_command(a: Action, b: Action) -> bool:
     return a.readable == b.readable and bool(np.array_equal(a.command, b.command))
 
 
-def make_pair(chosen: Step, rejected: Step, margin: float, source: str, episode: Episode) -> PreferencePair:
-    """The pair of two steps of one observation; task and cycle are those of `episode`.
+def make_pair(
+    chosen: Step, rejected: Step, margin: float, source: str, episodes: tuple[Episode, Episode]
+) -> PreferencePair:
+    """The pair of two steps of one observation; `episodes` are those they come from, of one task and cycle.
 
     The reference is who played them. An answer that nobody sampled has log-probs that are no numbers: no reference.
     """
@@ -117,8 +121,9 @@ def make_pair(chosen: Step, rejected: Step, margin: float, source: str, episode:
         margin=margin,
         source=source,
         reference_logprobs=reference if all(map(math.isfinite, reference)) else None,
-        task=episode.task,
-        cycle=episode.cycle,
+        task=episodes[0].task,
+        cycle=episodes[0].cycle,
+        episodes=tuple(dict.fromkeys(episode.id for episode in episodes)),
     )
 
 

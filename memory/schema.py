@@ -77,6 +77,17 @@ CREATE TABLE judgements (
     margin REAL                       -- how much better the first is than the second; NULL: no opinion
 )"""
 
+_MEASURE_BYTES = f"""
+UPDATE episodes SET bytes = length(id) + length(task) + length(grp) + length(policy_version) + length(stop) +
+    length(gain) + length(final_text) + length(final_pictures) + coalesce((
+        SELECT sum(length(text) + length(pictures) + coalesce(length(choices), 0) + length(said) + length(tokens) +
+                   length(logprobs) + length(mode) + length(command) + length(numbers) + length(info))
+        FROM steps WHERE steps.number >= episodes.number << {STEP_BITS}
+                     AND steps.number < (episodes.number + 1) << {STEP_BITS}), 0)"""
+
+VECTORS = "(episode INTEGER PRIMARY KEY, embedder INTEGER NOT NULL REFERENCES embedders, data BLOB NOT NULL)"
+"""Columns of the table of vectors, and of the one that takes its place when another embedder makes them anew."""
+
 MIGRATIONS: list[Migration] = [
     (
         _EPISODES,
@@ -89,8 +100,7 @@ MIGRATIONS: list[Migration] = [
         "CREATE TABLE picture_data (number INTEGER PRIMARY KEY, shape BLOB NOT NULL, codec INTEGER NOT NULL, "
         "data BLOB NOT NULL)",
         "CREATE TABLE embedders (number INTEGER PRIMARY KEY, version TEXT NOT NULL UNIQUE, dimension INTEGER NOT NULL)",
-        "CREATE TABLE vectors (episode INTEGER PRIMARY KEY, embedder INTEGER NOT NULL REFERENCES embedders, "
-        "data BLOB NOT NULL)",
+        f"CREATE TABLE vectors {VECTORS}",
         # what the vector index has still to follow: an episode that came (1) or went (0)
         "CREATE TABLE changes (sequence INTEGER PRIMARY KEY AUTOINCREMENT, episode INTEGER NOT NULL, "
         "came INTEGER NOT NULL, length INTEGER NOT NULL)",
@@ -101,8 +111,11 @@ MIGRATIONS: list[Migration] = [
         "CREATE INDEX pairs_by_cycle ON pairs (cycle)",
     ),
     (
-        # largest mean KL(champion then || champion now) in nats that a rehearsal has measured since it was stored
+        # largest mean KL(who played it || champion now) in nats that a rehearsal has measured since it was stored
         "ALTER TABLE episodes ADD COLUMN drift REAL NOT NULL DEFAULT 0",
+        # of its texts and BLOBs and those of its steps, without vectors and pictures
+        "ALTER TABLE episodes ADD COLUMN bytes INTEGER NOT NULL DEFAULT 0",
+        _MEASURE_BYTES,
         # JSON list of the ids of the episodes whose answers these are, so that forgetting one forgets its pairs
         "ALTER TABLE pairs ADD COLUMN episodes TEXT NOT NULL DEFAULT '[]'",
         # who was drawn for what, and why: by id, since an evicted episode was still learned from

@@ -4,7 +4,7 @@ SQLite is the truth; the catalogue in RAM and the vector index are made from it.
 the transaction that commits the cycle, so that a cycle which is repeated after a kill meets the same memory.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,16 +13,21 @@ from pydantic import Field
 
 from envs.component import Settings, load
 from envs.types import Episode, Observation
-from memory.catalogue import Catalogue, View
+from memory import lookup
+from memory.catalogue import Catalogue, View, places
 from memory.database import Database
+from memory.draws import REHEARSAL, Draws
 from memory.embedding import Embedder
 from memory.episodes import Episodes
 from memory.images import Pictures
+from memory.judgements import Judgement, Judgements
+from memory.neighbours import nearest_steps, novelty
 from memory.pairs import Pairs
 from memory.preferences import PreferencePair
-from memory.recall import Recall
-from memory.retention import Retention, guarded
-from memory.schema import MIGRATIONS, STEP_BITS
+from memory.recall import Failure, Recall, checked
+from memory.retention import Retention
+from memory.room import make_room
+from memory.schema import MIGRATIONS
 from memory.vectors import Vectors
 
 
@@ -31,11 +36,13 @@ class MemorySettings(Settings):
 
     Attributes:
         capacity: episodes kept when a cycle is committed.
+        capacity_mb: megabytes (1e6 bytes) that they may take then, see `memory.room`; None for no bound.
         retention: which strategy decides what stays, by `type` and its own settings.
         seed: other seeds keep other samples.
     """
 
     capacity: int = Field(default=10_000, ge=1)
+    capacity_mb: float | None = Field(default=None, gt=0)
     retention: dict[str, Any] = Field(default_factory=lambda: {"type": "balanced"})
     seed: int = 0
 
@@ -50,7 +57,11 @@ class MemoryStats:
 
 
 class ReplayMemory:
-    """The memory of one run. One thread; close the database after it."""
+    """The memory of one run. One thread; close the database after it.
+
+    Attributes:
+        draws: the log of who was drawn and why.
+    """
 
     def __init__(self, database: Database, embedder: Embedder, settings: MemorySettings | None = None) -> None:
         """Attach to the run's file, and make its tables if it is new.
@@ -66,7 +77,9 @@ class ReplayMemory:
         pictures = Pictures(database)
         self._episodes = Episodes(database, pictures, self.settings.seed)
         self._pairs = Pairs(database, pictures)
+        self._judgements = Judgements(database)
         self._vectors = Vectors(database, embedder)
+        self.draws = Draws(database)
         self._catalogue = Catalogue(database)
         self._catalogue.columns()
 
@@ -99,19 +112,18 @@ class ReplayMemory:
         return len(new)
 
     def settle(self, rng: np.random.Generator) -> int:
-        """Write down what was rehearsed and evict what is over capacity; call it in the commit's transaction.
+        """Write down what was drawn and measured and evict what is over capacity; call it in the commit's transaction.
 
         Returns:
             How many episodes were evicted.
         """
+        bounds = self.settings
         with self._database.transaction():
-            self._catalogue.write_seen()
-            view = self._view()
-            gone = view.numbers[:0]
-            if len(view) > self.settings.capacity:
-                gone = np.setdiff1d(view.numbers, guarded(self._retention, view, self.settings.capacity, rng))
-            self._evict(gone)
-        return len(gone)
+            self._catalogue.write_marks()
+            self.draws.write()
+            return make_room(
+                self._view, self._evict, self._retention, bounds.capacity, self._database, bounds.capacity_mb, rng
+            )
 
     def forget_after(self, cycle: int) -> int:
         """Drop episodes and pairs of cycles after this one, and what was rehearsed since: how a resumed run begins.
@@ -124,7 +136,9 @@ class ReplayMemory:
             gone = columns["number"][columns["cycle"] > cycle]
             self._evict(gone)
             self._pairs.forget_after(cycle)
-        self._catalogue.forget_seen()
+            self._judgements.forget_after(cycle)
+            self.draws.forget_after(cycle)
+        self._catalogue.forget_marks()
         return len(gone)
 
     def get(self, ids: Sequence[str]) -> list[Episode]:
@@ -155,7 +169,7 @@ class ReplayMemory:
         rng: np.random.Generator,
         before_cycle: int,
         tasks: Iterable[str] | None = None,
-        like: Sequence[Observation] = (),
+        like: Sequence[Failure] = (),
     ) -> list[Episode]:
         """Episodes to rehearse, of cycles before this one, that hold `count` steps together (or all there are).
 
@@ -165,15 +179,30 @@ class ReplayMemory:
         Args:
             count: in steps; the last episode may go beyond.
             tasks: of these only; None means all.
-            like: observations of what goes wrong now, for strategies that look for similar ones.
+            like: what goes wrong now (see `failures`), for strategies that look for similar ones.
+
+        Raises:
+            UserError: the strategy broke its contract; a picture is missing or damaged.
         """
-        columns = self._catalogue.columns()
-        mask = (columns["cycle"] < before_cycle) & (columns["length"] > 0) & ~columns["broken"]
-        if tasks is not None:
-            mask &= self._catalogue.in_tasks(tasks)
-        drawn = np.asarray(recall.draw(self._view().where(mask), like, count, rng), np.int64)
-        self._catalogue.mark_seen(drawn, before_cycle)
-        return self._episodes.read(drawn.tolist())
+        view = self._view().where(self._catalogue.learnable(before_cycle, tasks))
+        drawn = checked(recall, view, like, count, rng)
+        episodes = self._episodes.read(drawn.numbers.tolist())
+        self._catalogue.mark_seen(drawn.numbers, before_cycle)
+        self.draws.note(before_cycle, REHEARSAL, zip((e.id for e in episodes), drawn.why, strict=True))
+        return episodes
+
+    def failures(
+        self, most: int, rng: np.random.Generator, before_cycle: int, tasks: Iterable[str] | None = None
+    ) -> list[Failure]:
+        """What goes wrong now: a step each of up to `most` episodes that failed when their task was last played."""
+        view = self._view().where(self._catalogue.learnable(before_cycle, tasks))
+        return lookup.failures(self._vectors, view, most, rng)
+
+    def note_drift(self, nats: Mapping[str, float]) -> None:
+        """How far, by episode id, the champion is now from the policy that played it; the largest is kept."""
+        numbers = self._episodes.numbers(list(nats))
+        found = np.array(list(numbers.values()), np.int64)
+        self._catalogue.mark_drift(found, np.array([nats[name] for name in numbers], np.float64))
 
     def search(self, what: Observation | np.ndarray, k: int) -> list[tuple[str, int, float]]:
         """The `k` steps most like an observation or a vector `[dimension]`: (episode id, step, cosine), best first.
@@ -183,13 +212,24 @@ class ReplayMemory:
         """
         queries = self._embedder.embed([what]) if isinstance(what, Observation) else np.asarray(what)[None]
         steps, similarities = (row[0] for row in self._vectors.search(queries, k))
-        numbers = steps >> STEP_BITS
-        names = self._episodes.ids(np.unique(numbers).tolist())
-        places = steps & ((1 << STEP_BITS) - 1)
-        return [
-            (names[number], place, similarity)
-            for number, place, similarity in zip(numbers.tolist(), places.tolist(), similarities.tolist(), strict=True)
-        ]
+        return lookup.named(self._episodes, steps, similarities)
+
+    def novelty(
+        self,
+        observations: Sequence[Observation],
+        k: int = 8,
+        tasks: Iterable[str] | None = None,
+        before_cycle: int | None = None,
+    ) -> np.ndarray:
+        """How unlike anything remembered observations are, float32 `[n]`; see `memory.neighbours.novelty`.
+
+        Args:
+            k: how many remembered steps each is compared with.
+            tasks: steps of these only; None means all.
+            before_cycle: steps of cycles before this one only; None means all.
+        """
+        among = self._catalogue.numbers(tasks, before_cycle)
+        return novelty(nearest_steps(self._vectors, self._embedder.embed(observations), k, among))
 
     def add_pairs(self, pairs: Sequence[PreferencePair]) -> int:
         """Remember pairs that are new, in one transaction; returns how many were."""
@@ -198,6 +238,14 @@ class ReplayMemory:
     def pairs(self, task: str | None = None, before_cycle: int | None = None) -> list[PreferencePair]:
         """Remembered pairs in order of arrival, of this task and of cycles before this one."""
         return self._pairs.get(task, before_cycle)
+
+    def add_judgements(self, judgements: Sequence[Judgement]) -> None:
+        """Remember what annotators said, as far as it is new."""
+        self._judgements.add(judgements)
+
+    def judged(self, keys: Sequence[bytes]) -> dict[bytes, float | None]:
+        """Margins of those judgements that are known; None where there was no opinion."""
+        return self._judgements.find(keys)
 
     def stats(self) -> MemoryStats:
         """How much is remembered."""
@@ -217,33 +265,12 @@ class ReplayMemory:
         self._vectors.save(always)
 
     def _view(self) -> View:
-        return self._catalogue.view(self._mean_vectors, self._nearest)
-
-    def _mean_vectors(self, numbers: np.ndarray) -> np.ndarray:
-        out = np.zeros((len(numbers), self._embedder.dimension), np.float32)
-        for row, number in zip(out, numbers.tolist(), strict=True):
-            vectors = self._vectors.get(number)
-            if len(vectors):
-                row[:] = vectors.mean(axis=0)
-        return out
-
-    def _nearest(self, view: View, observations: Sequence[Observation], count: int) -> np.ndarray:
-        """Episodes of `view` by the rank of their best step, queries taking turns, until they hold `count` steps."""
-        if not len(view) or not len(observations):
-            return view.numbers[:0]
-        queries = self._embedder.embed(observations)
-        k, total = max(64, count), len(self._vectors)
-        while True:
-            steps, similarities = self._vectors.search(queries, k)
-            rank = np.broadcast_to(np.arange(steps.shape[1]), steps.shape).ravel()
-            order = np.lexsort((steps.ravel(), -similarities.ravel(), rank))
-            found = steps.ravel()[order] >> STEP_BITS
-            found = found[np.isin(found, view.numbers)]
-            _, first = np.unique(found, return_index=True)
-            chosen = view.first(np.searchsorted(view.numbers, found[np.sort(first)]), count)
-            if k >= total or int(view.length[np.isin(view.numbers, chosen)].sum()) >= count:
-                return chosen
-            k *= 4
+        dimension = self._embedder.dimension
+        return self._catalogue.view(
+            4 * dimension,
+            lambda numbers: lookup.mean_vectors(self._vectors, numbers, dimension),
+            lambda view, queries, count: lookup.nearest(self._vectors, view, queries, count),
+        )
 
     def _embed(self, episodes: Sequence[Episode]) -> list[np.ndarray]:
         observations = [step.observation for episode in episodes for step in episode.steps]
@@ -261,7 +288,10 @@ class ReplayMemory:
     def _evict(self, numbers: np.ndarray) -> None:
         if len(numbers):
             columns = self._catalogue.columns()
-            lengths = columns["length"][np.isin(columns["number"], numbers)].tolist()
+            mine = places(columns["number"], numbers)
+            lengths = columns["length"][mine].tolist()
+            cycles = np.unique(columns["cycle"][mine]).tolist()
             self._episodes.delete(numbers.tolist())
-            self._vectors.drop(list(zip(np.sort(numbers).tolist(), lengths, strict=True)))
+            self._vectors.drop(list(zip(numbers.tolist(), lengths, strict=True)))
             self._catalogue.remove(numbers)
+            self._judgements.forget_gone(cycles)

@@ -7,6 +7,7 @@ doubtful is thrown away and rebuilt, so a neighbour is never wrong.
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
@@ -35,7 +36,7 @@ class Vectors:
         self._embedder = embedder
         self._make = index
         self._path = Path(f"{database.path}.index")
-        self._number = self._register()
+        self._number = register(database, embedder)
         self._index: VectorIndex | None = None
         self._followed = 0  # the last change the index has seen
         self._saved = 0  # the last change the file has seen
@@ -78,6 +79,21 @@ class Vectors:
         self._followed = self._last_change()
         self._note_doubt()
 
+    def file_state(self) -> Literal["missing", "sound", "doubtful"]:
+        """What the index file is worth. A doubtful one is never believed: the next search makes it anew."""
+        if not self._path.exists():
+            return "missing"
+        if self._load():
+            return "sound"
+        self._index = None
+        return "doubtful"
+
+    def discard_file(self) -> None:
+        """Delete the index file, and what a kill may have left beside it."""
+        for path in self._path.parent.glob(f"{self._path.name}*"):
+            path.unlink(missing_ok=True)
+        self._saved = 0
+
     def save(self, always: bool = False) -> None:
         """Write the index file if it was used and much has changed; not in a transaction.
 
@@ -95,7 +111,8 @@ class Vectors:
             index = self._up_to_date()
         stale = self._database.execute("SELECT sum(length) FROM changes WHERE sequence > ?", (self._saved,))
         changed = stale.fetchone()[0] or 0
-        if not anew and (changed == 0 or (not always and changed < _SAVE_SHARE * len(index))):
+        unchanged = self._saved == self._followed
+        if not anew and (unchanged or (not always and changed < _SAVE_SHARE * len(index))):
             return
         write_file(self._path, self._identity() | {"sequence": self._followed, "count": len(index)}, index.write)
         self._saved = self._followed
@@ -163,18 +180,6 @@ class Vectors:
         if head is not None and not head.get("sequence", 0) <= self._last_change():
             self._path.unlink(missing_ok=True)
 
-    def _register(self) -> int:
-        sql = "SELECT number, version FROM embedders WHERE number IN (SELECT embedder FROM vectors LIMIT 1)"
-        used = self._database.execute(sql).fetchone()
-        if used and used[1] != self._embedder.version:
-            raise UserError(
-                f"memory.embedder is {self._embedder.version}, but {self._database.path} holds vectors of {used[1]}: "
-                "they can't be compared. Use the embedder the run began with, or another --dir."
-            )
-        values = (self._embedder.version, self._embedder.dimension)
-        self._database.execute("INSERT OR IGNORE INTO embedders (version, dimension) VALUES (?, ?)", values)
-        return self._database.execute("SELECT number FROM embedders WHERE version = ?", values[:1]).fetchone()[0]
-
     def _identity(self) -> Head:
         store = self._database.execute("SELECT value FROM facts WHERE name = 'store'").fetchone()[0]
         return {"store": store, "embedder": self._embedder.version, "dimension": self._embedder.dimension}
@@ -198,6 +203,31 @@ class Vectors:
 
     def _damaged(self, what: str) -> UserError:
         return UserError(f"{self._database.path}: {what}. Restore the file from a copy, or use another --dir.")
+
+
+def register(database: Database, embedder: Embedder) -> int:
+    """The number under which the store knows an embedder.
+
+    Raises:
+        UserError: the store's vectors were made by another one.
+    """
+    sql = "SELECT version FROM embedders WHERE number IN (SELECT embedder FROM vectors LIMIT 1)"
+    used = database.execute(sql).fetchone()
+    if used and used[0] != embedder.version:
+        raise UserError(
+            f"memory.embedder is {embedder.version}, but {database.path} holds vectors of {used[0]}: they can't be "
+            "compared. Use the embedder the run began with, or make its vectors anew: holdtrue memory embed "
+            f"--dir {database.path.parent}"
+        )
+    return known_as(database, embedder)
+
+
+def known_as(database: Database, embedder: Embedder) -> int:
+    """The number of an embedder, which is given one if it has none."""
+    database.execute(
+        "INSERT OR IGNORE INTO embedders (version, dimension) VALUES (?, ?)", (embedder.version, embedder.dimension)
+    )
+    return database.execute("SELECT number FROM embedders WHERE version = ?", (embedder.version,)).fetchone()[0]
 
 
 def _step_numbers(episode: int, length: int) -> np.ndarray:

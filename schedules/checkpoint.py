@@ -7,6 +7,7 @@ Random numbers derive from (seed, cycle, use) and optimizers live for one cycle,
 
 import json
 import platform
+import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -56,12 +57,29 @@ class Ledger:
             changed = [name for name, value in facts.items() if name in known and known[name] != value]
             if changed:
                 name = changed[0]
+                place = difference(known[name], facts[name])
+                anew = self._embed_command(facts[name]) if place.startswith("memory.embedder") else ""
                 raise UserError(
-                    f"{name} has changed since this run began:\n  {difference(known[name], facts[name])}\n"
-                    "Resume with what it began with, or start a new run in another --dir."
+                    f"{name} has changed since this run began:\n  {place}\n"
+                    f"Resume with what it began with, {anew}or start a new run in another --dir."
                 )
             rows = [(name, json.dumps(value)) for name, value in facts.items()]
             self.database.executemany("INSERT OR IGNORE INTO loop_facts VALUES (?, ?)", rows)
+
+    def _embed_command(self, stream: dict[str, Any]) -> str:
+        setting = shlex.quote(f"memory.embedder={json.dumps(stream['memory']['embedder'])}")
+        folder = self.database.path.parent
+        return f"make its vectors anew by\n  holdtrue memory embed --dir {folder} --set {setting}\n"
+
+    def fact(self, name: str) -> Any:
+        """What the run was started with; None if it was not."""
+        row = self.database.execute("SELECT value FROM loop_facts WHERE name = ?", (name,)).fetchone()
+        return json.loads(row[0]) if row else None
+
+    def replace_fact(self, name: str, value: Any) -> None:
+        """The run goes on with something else; called inside the transaction that makes it so."""
+        with self.database.transaction():
+            self.database.execute("UPDATE loop_facts SET value = ? WHERE name = ?", (json.dumps(value), name))
 
     def chosen(self) -> dict[str, int]:
         """What was chosen from the machine when the run began (threads, token budget): it is chosen only once."""

@@ -1,12 +1,14 @@
 """The command `holdtrue`: parsing, and what a mistake looks like.
 
-Exit codes: 0 done, 1 a fault of ours, 2 a mistake of the user's, 130 stopped by Ctrl-C.
+Exit codes: 0 done, 1 a fault of ours, or one that `memory verify` found, 2 a mistake of the user's,
+130 stopped by Ctrl-C.
 """
 
 import argparse
 import errno
 import logging
 import os
+import sqlite3
 import sys
 import warnings
 from collections.abc import Sequence
@@ -75,9 +77,48 @@ def parser() -> argparse.ArgumentParser:
         "a setting of the world, e.g. kwargs.size=6 or instruction='reach the goal', or with --model of the model, "
         "e.g. model.device=cuda or lora.rank=8; may be repeated",
     )
+    memory_options(commands)
     config = commands.add_parser("config", help="print a stream with every setting filled in")
     stream_options(config)
     return top
+
+
+def memory_options(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """`holdtrue memory ACTION`."""
+    memory = commands.add_parser(
+        "memory", help="look into what a run remembers, copy it, mend it, or have it forgotten"
+    )
+    actions = memory.add_subparsers(dest="action", required=True, metavar="ACTION")
+
+    def add(name: str, about: str) -> argparse.ArgumentParser:
+        action = actions.add_parser(name, help=about, description=f"{about[0].upper()}{about[1:]}.")
+        action.add_argument("--dir", metavar="RUN", help="the run's folder (default: the latest)")
+        return action
+
+    add("stats", "say how much is remembered, of which tasks, and how large it is")
+    search = add("search", "find the steps most like a picture, a text, or both together")
+    search.add_argument("what", nargs="+", metavar="IMAGE/TEXT", help="a file ending in .png or .jpg, words, or both")
+    search.add_argument("-k", type=int, default=10, metavar="N", help="how many steps (default: 10)")
+    show = add("show", "show one episode, who learned from it, and the pairs and judgements made from it")
+    show.add_argument("id", metavar="ID", help="as 'search' and 'export' say it")
+    show.add_argument("--png", metavar="FILE", help="write its pictures as a strip, too")
+    export = add("export", "write it as parquet tables, PNG pictures and a Hugging Face dataset of pairs")
+    export.add_argument("target", metavar="FOLDER", help="a folder that is new or empty")
+    verify = add("verify", "read everything and say what is wrong; exit code 1 if anything is")
+    verify.add_argument(
+        "--repair", action="store_true", help="mend it: what can't be read is removed and named, the index is made anew"
+    )
+    add("rebuild", "make the vector index anew")
+    embed = add("embed", "make all vectors anew by another embedder; stopped, it goes on where it was")
+    stream_options(embed)
+    forget = add("forget", "remove episodes for good, and all that was made from them; all that is said must hold")
+    forget.add_argument("--task", metavar="NAME", help="of this regime")
+    forget.add_argument(
+        "--source", metavar="NAME", help="only pairs and judgements, of this source or annotator (such as 'recorded')"
+    )
+    forget.add_argument("--before", type=int, metavar="CYCLE", help="of cycles before this one")
+    forget.add_argument("--id", metavar="ID", help="of this episode")
+    forget.add_argument("--yes", action="store_true", help="do it; without it, only what would go is said")
 
 
 def stream_options(command: argparse.ArgumentParser) -> None:
@@ -104,7 +145,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     name_imports()
     try:
         command = import_module(f"schedules.commands.{args.command}")  # only now: torch takes seconds to import
-        command.main(args)
+        return int(command.main(args) or 0)
     except UserError as error:
         return complain(str(error))
     except ValidationError as error:
@@ -118,10 +159,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python complains once more at its exit
         return 0
     except Exception as error:
+        if is_damage(error):
+            return complain(f"the run's file is damaged ({error}). See what can be done: holdtrue memory verify")
         if not disk_is_full(error):
             raise
         return complain("the disk is full. What was committed is safe. Free some space and go on with --resume.")
-    return 0
 
 
 def complain(message: str) -> int:
@@ -136,6 +178,12 @@ def name_imports() -> None:
     log.handlers = [logging.StreamHandler()]
     log.setLevel(logging.INFO)
     log.propagate = False
+
+
+def is_damage(error: Exception) -> bool:
+    """Whether SQLite says that its file is damaged."""
+    code = getattr(error, "sqlite_errorcode", 0) if isinstance(error, sqlite3.DatabaseError) else 0
+    return code & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 
 def disk_is_full(error: BaseException | None) -> bool:

@@ -18,6 +18,7 @@ from agent.rewards import RewardSettings
 from envs.component import Settings, UserError, WrongPart, filled, load
 from envs.multimodal import WorldSettings
 from schedules.gate import GateSettings
+from schedules.yaml12 import read_yaml
 
 BUNDLED = Path(__file__).parent / "streams"
 
@@ -68,16 +69,20 @@ class MemoryPlan(Settings):
     Attributes:
         on: without it nothing is recalled or rehearsed (episodes are still kept).
         capacity: most episodes kept.
+        capacity_mb: most megabytes (1e6 bytes) of episodes with their pictures kept; None for no bound.
         lived: episodes of each known regime lived in before the first cycle.
         rehearsal_steps: remembered decisions the champion is asked about, each cycle.
+        embedder: what makes observations comparable, see `agent.embedders`.
     """
 
     on: bool = True
     capacity: int = Field(20_000, ge=16)
+    capacity_mb: float | None = Field(None, ge=1)
     lived: int = Field(256, ge=0)
     rehearsal_steps: int = Field(1024, ge=1)
     retention: dict[str, Any] = Field(default_factory=lambda: {"type": "balanced"})
     recall: dict[str, Any] = Field(default_factory=lambda: {"type": "mixture"})
+    embedder: dict[str, Any] = Field(default_factory=lambda: {"type": "lvlm"})
 
 
 class StreamSettings(Settings):
@@ -132,7 +137,7 @@ def load_stream(name: str, overrides: Sequence[str] = ()) -> StreamSettings:
     """
     path = find_stream(name)
     try:
-        raw = yaml.safe_load(path.read_text())
+        raw = read_yaml(path.read_text())
     except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
         raise UserError(f"{path} is not readable as YAML: {error}. Mend that place.") from error
     if not isinstance(raw, dict):
@@ -177,8 +182,12 @@ def effective(stream: StreamSettings) -> StreamSettings:
     data = stream.model_dump(mode="json")
     for i, plan in enumerate(data["cycles"]):
         plan["update"] = _filled("agent.updates", plan["update"], "update", f"cycles.{i}.update")
-    for what in ("retention", "recall"):
-        data["memory"][what] = _filled(f"memory.{what}", data["memory"][what], what, f"memory.{what}")
+    for package, what in (
+        ("memory.retention", "retention"),
+        ("memory.recall", "recall"),
+        ("agent.embedders", "embedder"),
+    ):
+        data["memory"][what] = _filled(package, data["memory"][what], what, f"memory.{what}")
     for name, regime in data["regimes"].items():
         regime["world"]["drift"] = [
             _filled("envs.drift", item, "drift", f"regimes.{name}.world.drift.{i}")
@@ -210,7 +219,7 @@ def apply_override(raw: dict[str, Any], override: str) -> None:
     try:
         for part in parents:
             place = place[int(part)] if isinstance(place, list) else place.setdefault(part, {})
-        place[int(last) if isinstance(place, list) else last] = yaml.safe_load(value)
+        place[int(last) if isinstance(place, list) else last] = read_yaml(value)
     except yaml.YAMLError as error:
         raise UserError(f"--set {override}: the value is not readable as YAML. Quote it.") from error
     except (ValueError, IndexError, TypeError, AttributeError) as error:

@@ -49,10 +49,11 @@ def prepare(loop: Loop, cycle: int, task: str, player: Player) -> Lesson:
     with loop.phase("memory", f"recalling what {task} must not overwrite"):
         remembered = loop.recall(cycle, task)
         rehearsal = rehearse(loop.policy, remembered, loop.stream.memory.rehearsal_steps, loop.rng(cycle, "rehearse"))
+        loop.memory.note_drift(rehearsal.drift)
     loop.policy.fork()
     return Lesson(
         loop.policy, player, rehearsal, loop.rng(cycle, "update"), trials(loop, task), RememberedPairs(loop, cycle),
-        partial(alike, loop),
+        partial(alike, loop), loop.memory,
     )  # fmt: skip
 
 

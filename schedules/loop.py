@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
+from agent.embedders import build_embedder
 from agent.learner import Metrics
-from agent.lvlm.embedding import LvlmEmbedder
 from agent.policy import Policy
 from agent.report import UpdateReport
 from envs.collect import WorldPool, check_repeatable
@@ -32,6 +32,9 @@ from schedules.timeline import last_row, restore_matrix, timeline
 from schedules.tracking import Tracker, deliver
 
 Scores = dict[str, ExamResult]
+
+FAILURES = 64
+"""Failed episodes of live regimes that recall is told of: of training, never of an exam."""
 
 
 class Loop:
@@ -61,8 +64,10 @@ class Loop:
         self.policy = Policy(model, stream.lora, stream.seed, stream.speech)
         facts = {"stream": stream.model_dump(mode="json"), "base": self.policy.checkpoint.identity}
         self.ledger.bind(facts | environment(self.policy.threads, self.policy.budget.tokens))
-        settings = MemorySettings(capacity=stream.memory.capacity, retention=stream.memory.retention)
-        self.memory = ReplayMemory(self.database, LvlmEmbedder(self.policy), settings)
+        plan = stream.memory
+        settings = MemorySettings(capacity=plan.capacity, capacity_mb=plan.capacity_mb, retention=plan.retention)
+        embedder = build_embedder(plan.embedder, lambda: self.policy)
+        self.memory = ReplayMemory(self.database, embedder, settings)
         self.committed = self.ledger.cycles()
         self.matrix = restore_matrix(self.regimes, self.committed)
         self.memory.forget_after(self.committed[-1].cycle if self.committed else -1)
@@ -132,9 +137,9 @@ class Loop:
         others = [name for name in self.live(cycle) if name != task]
         if not plan.on or not others:
             return []
-        return self.memory.draw(
-            self._recall, plan.rehearsal_steps, self.rng(cycle, "recall"), before_cycle=cycle, tasks=others
-        )
+        failures = self.memory.failures(FAILURES, self.rng(cycle, "failures"), cycle, self.live(cycle))
+        rng = self.rng(cycle, "recall")
+        return self.memory.draw(self._recall, plan.rehearsal_steps, rng, cycle, others, like=failures)
 
     def skills(self, cycle: int, task: str) -> list[str]:
         """Live regimes beside `task` that are known to the pilot or were learned."""
@@ -198,6 +203,7 @@ class Loop:
         report = CycleReport(
             cycle, plan.task, update.algorithm, reason, _means(before), _means(after), update,
             verdict.accepted, verdict.sentence, self.decisions, self.clock.seconds(), multiplier,
+            self.memory.draws.counts(),
         )  # fmt: skip
         self._commit(cycle, report, self._staged if verdict.accepted else self.committed[-1].champion)
         return report

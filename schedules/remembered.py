@@ -60,12 +60,14 @@ def alike(loop: Loop, observations: Sequence[Observation], answers: Sequence[str
 def _nearest_wrong(loop: Loop, observation: Observation, answer: str) -> Observation | None:
     near = loop.memory.search(observation, NEIGHBOURS)
     episodes = {episode.id: episode for episode in loop.memory.get(list({name for name, _, _ in near}))}
-    for name, place, _ in near:
+    for name, place, cosine in near:
         episode = episodes[name]
         step = episode.steps[place]
         right = step.info.get("expert") or (step.action.text if episode.success else None)
         same = step.observation.text == observation.text
         if same and right is not None and right != answer and _other_pictures(step, observation):
+            why = f"similar: cosine {cosine:.2f} to what was shown, and another answer is right"
+            loop.memory.draws.note(loop.next_cycle, "wrong pictures", [(name, why)])
             return step.observation
     return None
 

@@ -5,7 +5,7 @@ import math
 import os
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +37,7 @@ class CycleReport:
         decisions: actions chosen in this cycle, exams included.
         seconds: by phase.
         cost_multiplier: the price of a unit of cost at its end; None where cost has no bound.
+        recalled: how many episodes each recall strategy drew for rehearsal.
     """
 
     cycle: int
@@ -51,6 +52,7 @@ class CycleReport:
     decisions: int
     seconds: Mapping[str, float]
     cost_multiplier: float | None = None
+    recalled: Mapping[str, int] = field(default_factory=dict)
 
 
 def cycle_json(report: CycleReport) -> dict[str, Any]:

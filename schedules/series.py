@@ -22,12 +22,13 @@ def timeline_series(cycle: Mapping[str, Any]) -> dict[str, float | None]:
 
 
 def child_series(cycle: Mapping[str, Any]) -> dict[str, float | None]:
-    """The detail of one cycle: both exams, what the update says of itself, and what needed no forward."""
+    """The detail of one cycle: both exams, what the update says of itself, who recalled, and what needed no forward."""
     report = cycle["report"]
     update = report["update"]
     series = {f"{side}/{task}": score for side in ("before", "after") for task, score in report[side].items()}
     series |= {f"update/{name}": value for name, value in update.items() if isinstance(value, int | float)}
     series |= {f"update/{name}": value for name, value in update["metrics"].items()}
+    series |= {f"recalled/{name}": count for name, count in report.get("recalled", {}).items()}
     return series | {f"reuse/{name}": value for name, value in cycle["reuse"].items()}
 
 

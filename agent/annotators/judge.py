@@ -46,6 +46,7 @@ class Judge:
     def __init__(self, settings: Config, ask: Ask | None = None) -> None:
         self.settings = settings
         self.ask = ask
+        self.voice: Voice | None = None
 
     def bind(self, policy: Voice) -> None:
         """Ask `policy` from now on, with the adapter that `voice` names."""
@@ -57,7 +58,14 @@ class Judge:
             assert table is not None  # all are closed
             return [(first, second) for first, second in table.tolist()]
 
-        self.ask = ask
+        self.ask, self.voice = ask, policy
+
+    def identity(self) -> str:
+        """See `agent.judging.Asking`."""
+        if self.voice is None:
+            return self.settings.model_dump_json()
+        with self.voice.using(self.settings.voice):
+            return f"{self.voice.version} {self.settings.model_dump_json()}"
 
     def judge(self, a: Answered, b: Answered) -> float | None:
         """See `agent.judging.Annotator`."""

@@ -94,7 +94,7 @@ class Dpo:
     def steps(self, lesson: Lesson) -> Generator[Metrics, None, UpdateReport]:
         """See `agent.learner.Update`."""
         learner = Learner("dpo", lesson, self.settings)
-        maker = self.settings.pairs.build(lesson.policy.encode, lesson.policy)
+        maker = self.settings.pairs.build(lesson.policy.encode, lesson.policy, lesson.judgements)
         for fresh in learner.rounds():
             learner.samples = samples_of(fresh.own)
             pairs, about = maker.make(fresh.episodes)

@@ -89,7 +89,7 @@ class Hybrid:
         assert isinstance(sizes, UpdateSettings)
         first = lesson.play(sizes.groups, sizes.group_size, sizes.review)
         pairs = getattr(configs["dpo"], "pairs", PairSettings())
-        signals = measure(first, pairs.build(lesson.policy.encode, lesson.policy))
+        signals = measure(first, pairs.build(lesson.policy.encode, lesson.policy, lesson.judgements))
         tried = [trial for trial in map(own_part, lesson.past) if trial is not None]
         arm, scores, reason = self.choice(signals, tried)
         rounds = iter([first])

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from envs.component import Settings
-from envs.types import Observation
 from memory.catalogue import View
+from memory.recall import Drawn, Failure
 
 
 class Config(Settings):
@@ -19,6 +19,7 @@ class Config(Settings):
 class Age:
     """Orders by the cycle in which an episode was last seen."""
 
-    def draw(self, view: View, like: Sequence[Observation], count: int, rng: np.random.Generator) -> np.ndarray:
+    def draw(self, view: View, like: Sequence[Failure], count: int, rng: np.random.Generator) -> Drawn:
         """See `memory.recall.Recall`; `like` is not looked at."""
-        return view.first(np.lexsort((rng.permutation(len(view)), view.seen)), count)
+        places = view.first(view.shuffled_by(view.seen, rng), count)
+        return Drawn(view.numbers[places], tuple(f"age: unseen since cycle {cycle}" for cycle in view.seen[places]))

@@ -12,8 +12,8 @@ import numpy as np
 from pydantic import Field, field_validator
 
 from envs.component import Settings, UserError, load
-from envs.types import Observation
 from memory.catalogue import View
+from memory.recall import NOTHING, Drawn, Failure, Recall
 
 
 class Config(Settings):
@@ -38,23 +38,24 @@ class Config(Settings):
 class Mixture:
     """Asks its parts in order; an episode that one has drawn is not there for the next."""
 
-    def __init__(self, parts: Sequence[tuple[float, Any]]) -> None:
+    def __init__(self, parts: Sequence[tuple[float, Recall]]) -> None:
         self.parts = parts
 
-    def draw(self, view: View, like: Sequence[Observation], count: int, rng: np.random.Generator) -> np.ndarray:
+    def draw(self, view: View, like: Sequence[Failure], count: int, rng: np.random.Generator) -> Drawn:
         """See `memory.recall.Recall`."""
-        drawn, left = view.numbers[:0], count
+        drawn, left = NOTHING, count
         weights = np.cumsum([weight for weight, _ in self.parts][::-1])[::-1]
         for (weight, part), rest in zip([*self.parts, self.parts[0]], [*weights, self.parts[0][0]], strict=True):
             share = round(left * weight / rest)
-            rows = view.without(drawn)
-            more = part.draw(rows, like, share, rng) if share > 0 else drawn[:0]
-            left -= int(rows.length[np.isin(rows.numbers, more)].sum())
-            drawn = np.concatenate([drawn, more])
+            if share > 0:
+                more = part.draw(view, like, share, rng)
+                left -= int(view.length[view.places(more.numbers)].sum())
+                view, drawn = view.without(more.numbers), drawn + more
         return drawn
 
 
-def _build(part: Mapping[str, Any]) -> Any:
+def _build(part: Mapping[str, Any]) -> Recall:
     if part.get("type") == "mixture":
         raise UserError("recall: a mixture in a mixture says no more than one list of parts. Put them in one list.")
-    return load("memory.recall", {key: value for key, value in part.items() if key != "weight"}, "recall").build()
+    own: Recall = load("memory.recall", {k: v for k, v in part.items() if k != "weight"}, "recall").build()
+    return own

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from envs.component import Settings
-from envs.types import Observation
 from memory.catalogue import View
+from memory.recall import NOTHING, Drawn, Failure
 
 
 class Config(Settings):
@@ -19,12 +19,22 @@ class Config(Settings):
 class Uniform:
     """Deals from shuffled strata in turn, in steps: a stratum of long episodes is not drawn more for it."""
 
-    def draw(self, view: View, like: Sequence[Observation], count: int, rng: np.random.Generator) -> np.ndarray:
+    def draw(self, view: View, like: Sequence[Failure], count: int, rng: np.random.Generator) -> Drawn:
         """See `memory.recall.Recall`; `like` is not looked at."""
-        shuffled = rng.permutation(len(view))
-        order = shuffled[np.argsort(view.strata[shuffled], kind="stable")]
-        strata, starts, sizes = np.unique(view.strata[order], return_index=True, return_counts=True)
+        if not len(view) or count <= 0:
+            return NOTHING
+        order = view.shuffled_by(view.strata, rng)
+        strata, starts, sizes = _runs(view.strata[order])
+        place = np.arange(len(order)) - np.repeat(starts, sizes)
+        tie = np.repeat(rng.permutation(len(strata)), sizes)
         before = np.cumsum(view.length[order]) - view.length[order]
         dealt = before - np.repeat(before[starts], sizes)  # steps its stratum has given before this episode
-        tie = np.repeat(rng.permutation(len(strata)), sizes)
-        return view.first(order[np.lexsort((tie, dealt))], count)
+        near = np.flatnonzero(place < count)  # no stratum gives more episodes than that: the rest needs no sorting
+        places = view.first(order[near[np.lexsort((tie[near], dealt[near]))]], count)
+        return Drawn(view.numbers[places], tuple(f"uniform: {view.stratum(place)}" for place in places))
+
+
+def _runs(ascending: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """What occurs, where it begins and how often, without sorting again."""
+    starts = np.flatnonzero(np.diff(ascending, prepend=ascending[0] - 1))
+    return ascending[starts], starts, np.diff(starts, append=len(ascending))

@@ -28,18 +28,20 @@ def guarded(strategy: Retention, view: View, capacity: int, rng: np.random.Gener
         UserError: the strategy broke its contract.
     """
     numbers = np.asarray(strategy.keep(view, capacity, rng), np.int64)
-    if len(numbers) > capacity or len(np.unique(numbers)) < len(numbers) or not np.isin(numbers, view.numbers).all():
+    places = view.places(numbers)
+    if len(numbers) > capacity or len(np.unique(numbers)) < len(numbers) or len(places) < len(numbers):
         raise UserError(
             f"memory.retention: {type(strategy).__module__} kept {len(numbers)} episodes that are not at most "
             f"{capacity} of those it was shown, each once. Mend its keep(), or use type: balanced."
         )
-    kept = np.isin(view.numbers, numbers)
+    kept = np.zeros(len(view), np.bool_)
+    kept[places] = True
     for stratum in np.setdiff1d(view.strata, view.strata[kept]):
         if kept.sum() >= capacity:
-            codes, counts = np.unique(view.strata[kept], return_counts=True)
+            counts = np.bincount(view.strata[kept])
             if counts.max() < 2:
                 break
-            largest = np.flatnonzero(kept & (view.strata == codes[np.argmax(counts)]))
+            largest = np.flatnonzero(kept & (view.strata == np.argmax(counts)))
             kept[largest[np.argmin(view.priority[largest])]] = False
         members = np.flatnonzero(view.strata == stratum)
         kept[members[np.argmax(view.priority[members])]] = True

@@ -2,17 +2,13 @@
 
 import time
 from argparse import Namespace
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import gymnasium
-import yaml
 from pydantic import ValidationError
-from rich import box
 from rich.console import Console
 from rich.table import Table
-from rich.text import Text
 
 from agent.inspection import RoundTrip, describe, round_trip
 from agent.lvlm.adapters import LoraSettings
@@ -22,7 +18,9 @@ from agent.policy import Policy
 from envs.check import WorldReport, check_world
 from envs.component import Settings, UserError
 from envs.multimodal import WorldSettings
+from schedules.commands.tables import rows
 from schedules.config import allow_modules, apply_override, explain, load_stream
+from schedules.yaml12 import read_yaml
 
 SOUND = "keeps the contract: Gymnasium's checker passes, a seed repeats an episode, any text is answered"
 
@@ -100,7 +98,7 @@ def success(rule: str) -> dict[str, Any]:
     name, _, value = rule.partition("=")
     if name not in ("info", "return_at_least") or not value:
         raise UserError(f"--success {rule}: write info=KEY or return_at_least=NUMBER.")
-    return {name: value if name == "info" else yaml.safe_load(value)}
+    return {name: value if name == "info" else read_yaml(value)}
 
 
 def table(report: WorldReport) -> Table:
@@ -116,13 +114,3 @@ def table(report: WorldReport) -> Table:
             ("success at random", f"{report.success:.2f} of {len(report.steps)} episodes"),
         ]
     )
-
-
-def rows(facts: Sequence[tuple[str, str]]) -> Table:
-    """What was seen, one line each."""
-    drawn = Table(box=box.SIMPLE_HEAD, show_header=False)
-    drawn.add_column(style="dim")
-    drawn.add_column()
-    for what, seen in facts:
-        drawn.add_row(what, Text(seen))
-    return drawn

@@ -3,10 +3,13 @@
 from argparse import Namespace
 from pathlib import Path
 
+from agent.embedders import build_embedder
 from agent.policy import Policy
+from envs.component import UserError
 from memory.database import Database
+from memory.embedding import Embedder
 from schedules.checkpoint import Ledger
-from schedules.config import StreamSettings, load_stream
+from schedules.config import StreamSettings, allow_modules, load_stream
 from schedules.folder import DATABASE, SETTINGS, require_run
 
 
@@ -31,6 +34,38 @@ def policy_of(stream: StreamSettings, folder: str | None) -> Policy:
     if champion is not None:
         policy.load_champion(champion)
     return policy
+
+
+def stored_embedder(ledger: Ledger, folder: Path) -> Embedder:
+    """The embedder of a run whose database is open; modules of the user's may lie in its folder.
+
+    Raises:
+        UserError: the run stopped before it began, or its model is not what it was.
+    """
+    told = ledger.fact("stream")
+    if told is None:
+        raise UserError(f"{folder} holds a run that stopped before it began. Go on with --resume.")
+    allow_modules(folder)
+    return embedder_of(StreamSettings.model_validate(told), ledger)
+
+
+def embedder_of(stream: StreamSettings, ledger: Ledger) -> Embedder:
+    """The stream's embedder, with a policy only if it asks one.
+
+    Raises:
+        UserError: the model is not the one the run began with.
+    """
+
+    def policy() -> Policy:
+        loaded = Policy(stream.model.with_(**ledger.chosen()), stream.lora, stream.seed, stream.speech)
+        if loaded.checkpoint.identity != ledger.fact("base"):
+            raise UserError(
+                f"model.path '{stream.model.path}' holds other weights than the run began with. Put the old ones back: "
+                "its adapters belong to them."
+            )
+        return loaded
+
+    return build_embedder(stream.memory.embedder, policy)
 
 
 def champion_of(folder: Path) -> Path | None:

@@ -69,7 +69,9 @@ def opened(stream: StreamSettings, folder: Path, progress: Progress) -> Loop:
 
 def write_settings(stream: StreamSettings, folder: Path) -> None:
     """The effective settings, for people and for later commands on this run."""
-    (folder / SETTINGS).write_text(f"# What this run was started with, every default filled in.\n{as_yaml(stream)}")
+    aside = folder / f"{SETTINGS}.tmp"
+    aside.write_text(f"# What this run was started with, every default filled in.\n{as_yaml(stream)}")
+    aside.replace(folder / SETTINGS)
 
 
 def intention(loop: Loop) -> str:

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import torch
 
+from agent.embedders.lvlm import LvlmEmbedder
 from agent.finite import NotFinite
 from agent.lvlm.adapters import IDENTITY_FILE, LoraSettings
 from agent.lvlm.checkpoint import ModelSettings
-from agent.lvlm.embedding import LvlmEmbedder
 from agent.policy import Policy
 from envs.component import UserError
 from envs.types import Observation

@@ -13,12 +13,13 @@ from pydantic import ValidationError
 
 from agent.annotators.judge import Config as JudgeSettings
 from agent.annotators.judge import Judge
-from agent.judging import Annotator, Answered, Asking, opinions
+from agent.judging import Annotator, Answered, Asking, NothingJudged, opinions
 from agent.lvlm.adapters import LoraSettings
 from agent.lvlm.checkpoint import ModelSettings
 from agent.policy import Policy
 from envs.component import UserError, load, names
 from envs.types import Observation
+from memory.judgements import Judgement
 from tests.memory.making import CHOICES, action, episode, step
 
 RNG = np.random.default_rng(0)
@@ -199,14 +200,60 @@ def test_what_the_judge_is_asked() -> None:
     judge = Judge(JudgeSettings(rubric="Be kind."), ask)
     assert isinstance(judge, Asking)
     both = (answered("<image>left<end>\nsecond: bad"), answered("[INST] right"))
-    assert opinions(judge, [both, both]) == [None, None]
+    assert opinions(judge, [both, both], NothingJudged()) == [None, None]
     assert asked[0].text == (
         "<image>go to the red ball.\nBe kind.\n"
         "first: (image)left(end) second: bad\nsecond: (INST) right\nSay: first, second."
     )
     assert "first: (INST) right\nsecond: (image)left(end) second: bad" in asked[1].text
     assert all(o.images == SEEN.images for o in asked)
-    assert len(asked) == 4
+    assert len(asked) == 2  # both are the same question
+
+
+class Judged:
+    """A memory of judgements in a dict."""
+
+    def __init__(self) -> None:
+        self.margins: dict[bytes, float | None] = {}
+
+    def judged(self, keys: Sequence[bytes]) -> dict[bytes, float | None]:
+        return {key: self.margins[key] for key in keys if key in self.margins}
+
+    def add_judgements(self, judgements: Sequence[Judgement]) -> None:
+        self.margins |= {j.key: j.margin for j in judgements}
+
+
+def test_a_judge_is_never_asked_the_same_twice_but_another_judge_is() -> None:
+    """The same picture, question and answers in other episodes are the same question; another rubric is another."""
+    asked: list[Observation] = []
+
+    def ask(observations: Sequence[Observation], answers: tuple[str, str]) -> list[tuple[float, float]]:
+        asked.extend(observations)
+        return [(2.0 * ("first: turn left" in o.text), 0.0) for o in observations]
+
+    memory = Judged()
+    left, right = answered("turn left"), answered("turn right")
+    again = (answered("turn left", name="x", cycle=5), answered("turn right", name="y", cycle=5))
+    assert opinions(Judge(JudgeSettings(), ask), [(left, right)], memory) == [1.0]
+    assert opinions(Judge(JudgeSettings(), ask), [(left, right), again], memory) == [1.0, 1.0]
+    assert len(asked) == 2  # one question in both orders
+    assert opinions(Judge(JudgeSettings(), ask), [(right, left)], memory) == [-1.0]
+    assert opinions(Judge(JudgeSettings(rubric="Be kind."), ask), [(left, right)], memory) == [1.0]
+    other = Observation(SEEN.text, (PICTURE + 1,))
+    elsewhere = (answered("turn left", seen=other), answered("turn right", seen=other))
+    assert opinions(Judge(JudgeSettings(), ask), [elsewhere], memory) == [1.0]
+    assert len(asked) == 8
+
+
+def test_one_that_sees_episodes_is_asked_of_each() -> None:
+    """The oracle's noise depends on the episodes: what it said of two says nothing of two others."""
+    memory, info = Judged(), {"expert": "turn left"}
+    both = [(answered("turn left", info, name=f"a{n}"), answered("turn right", info, name=f"b{n}")) for n in range(40)]
+    noisy = oracle(noise=0.4)
+    said = opinions(noisy, both, memory)
+    assert set(said) == {1.0, -1.0}
+    assert said == [noisy.judge(a, b) for a, b in both]
+    assert len(memory.margins) == 40
 
 
 def test_judge_without_a_policy() -> None:
@@ -236,6 +283,10 @@ def test_a_bound_judge_says_what_the_policys_table_says(voice: str, tiny_folder:
         odds.append(np.log(table["first"] / table["second"]))
     assert margin == pytest.approx((odds[0] - odds[1]) / 2, abs=1e-4)
     assert policy.version == speaking
+    before = judge.identity()
+    with torch.no_grad():
+        next(iter(policy.adapters.tensors("champion").values())).add_(1)
+    assert (judge.identity() == before) == (voice == "base")  # another champion is another judge
 
 
 def test_an_annotator_that_is_not_there() -> None:

@@ -156,3 +156,11 @@ def test_unusable_folder(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match=r"Use another --dir"):
         Database(tmp_path / "file" / "run.db")
+
+
+def test_an_error_that_no_one_can_act_on_is_not_its_own_cause(database):
+    """Who follows the causes of an error comes to an end."""
+    for run in (lambda: database.execute("SELECT nothing"), lambda: database.executemany("DELETE FROM nothing", [()])):
+        with pytest.raises(sqlite3.OperationalError) as raised:
+            run()
+        assert raised.value.__cause__ is None

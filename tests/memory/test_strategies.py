@@ -4,16 +4,21 @@ import doctest
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from pydantic import ValidationError
 
 import memory.retention.balanced as balanced_module
+import memory.retention.coverage as coverage_module
 from envs.component import UserError, load, names
-from envs.types import Observation
 from memory.catalogue import View
+from memory.recall import Drawn, Failure, checked
 from memory.retention import guarded
+from memory.retention.coverage import farthest_first, projected
 
 # What modules need beside their type; a new module without needs is tested the moment it exists.
 NEEDS: dict[str, dict[str, object]] = {}
+WRONG = Failure(-1, "renamed", np.ones(4, np.float32))
 
 
 def retention(name, **settings):
@@ -24,19 +29,20 @@ def recall(name, **settings):
     return load("memory.recall", {"type": name, **settings}, "recall").build()
 
 
-def view(strata, length=None, seen=None, priority=None, near=None):
-    """Episodes numbered from 10; `near` is the order in which they resemble any query."""
+def view(strata, length=None, seen=None, priority=None, near=None, drift=None, gain=None, points=None):
+    """Episodes numbered from 10; `near` is the order in which they resemble any query, by hundredths of a cosine."""
     n = len(strata)
     rng = np.random.default_rng(0)
 
     def vectors_of(numbers):
+        if points is not None:
+            return np.array(points, np.float32)[numbers - 10]
         return np.stack([np.full(4, number, np.float32) for number in numbers])
 
-    def nearest(some, observations, count):
-        order = np.array(
-            [np.flatnonzero(some.numbers == x)[0] for x in (near or range(10, 10 + n)) if x in some.numbers]
-        )
-        return some.first(order.astype(int), count)
+    def nearest(some, queries, count):
+        order = some.places(np.array(near or range(10, 10 + n), np.int64))
+        places = some.first(order, count)
+        return places, 0.99 - np.arange(len(places), dtype=np.float32) / 100, np.arange(len(places)) % len(queries)
 
     return View(
         numbers=np.arange(10, 10 + n),
@@ -44,10 +50,13 @@ def view(strata, length=None, seen=None, priority=None, near=None):
         success=np.array(strata) % 2 == 1,
         cycle=np.zeros(n, np.int64),
         length=np.array(length if length is not None else [1] * n, np.int64),
-        gain=rng.normal(size=n),
+        gain=rng.normal(size=n) if gain is None else np.array(gain),
         priority=rng.random(n) if priority is None else np.array(priority),
         seen=np.array(seen if seen is not None else [0] * n, np.int64),
         uses=np.zeros(n, np.int64),
+        drift=np.array(drift if drift is not None else [0] * n, np.float64),
+        bytes=np.full(n, 100),
+        tasks=("goto", "renamed", "cards", "points"),
         vectors_of=vectors_of,
         nearest_in=nearest,
     )
@@ -73,24 +82,62 @@ def test_retention_contract(name):
         assert len(left) == len(np.unique(shown.strata)) or counts.max() == 1
 
 
+@pytest.mark.parametrize("name", names("memory.retention"))
+@settings(max_examples=40, deadline=None)
+@given(
+    strata=st.lists(st.integers(0, 7), min_size=2, max_size=30),
+    gains=st.lists(st.sampled_from([-np.inf, -1.0, 0.0, 1e300, np.inf, np.nan]), min_size=30, max_size=30),
+    ties=st.booleans(),
+    data=st.data(),
+)
+def test_no_stratum_is_lost_while_another_has_two(name, strata, gains, ties, data):
+    shown = view(strata, gain=gains[: len(strata)], priority=[0.0] * len(strata) if ties else None)
+    capacity = data.draw(st.integers(1, len(strata) - 1))
+    kept = guarded(retention(name, **NEEDS.get(name, {})), shown, capacity, np.random.default_rng(0))
+    assert len(kept) == capacity
+    left, counts = np.unique(shown.strata[shown.places(kept)], return_counts=True)
+    assert len(left) == len(set(strata)) or counts.max() == 1
+
+
 @pytest.mark.parametrize("name", names("memory.recall"))
 def test_recall_contract(name):
     strategy = recall(name, **NEEDS.get(name, {}))
     rng = np.random.default_rng(2)
     for _ in range(60):
         size = int(rng.integers(0, 30))
-        shown = view(rng.integers(0, 5, size), rng.integers(1, 6, size), rng.integers(0, 4, size))
+        shown = view(
+            rng.integers(0, 5, size), rng.integers(1, 6, size), rng.integers(0, 4, size), drift=rng.random(size)
+        )
         count, seed = int(rng.integers(0, 60)), int(rng.integers(1000))
-        for like in ((), (Observation("wrong"),) * 3):
-            drawn = strategy.draw(shown, like, count, np.random.default_rng(seed))
-            np.testing.assert_array_equal(drawn, strategy.draw(shown, like, count, np.random.default_rng(seed)))
-            assert drawn.dtype == np.int64
-            assert len(set(drawn.tolist())) == len(drawn)
-            assert set(drawn.tolist()) <= set(shown.numbers.tolist())
-            held = int(shown.length[np.isin(shown.numbers, drawn)].sum())
+        for like in ((), (WRONG,) * 3):
+            drawn = checked(strategy, shown, like, count, np.random.default_rng(seed))
+            again = strategy.draw(shown, like, count, np.random.default_rng(seed))
+            np.testing.assert_array_equal(drawn.numbers, again.numbers)
+            assert drawn.why == again.why
+            assert drawn.numbers.dtype == again.numbers.dtype == np.int64
+            assert {why.split(": ")[0] for why in drawn.why} <= set(names("memory.recall")) - {"mixture"}
+            held = int(shown.length[shown.places(drawn.numbers)].sum())
             if like:
                 assert held >= min(count, int(shown.length.sum()))
             assert held <= count + 4 * 5  # a part of a mixture may go beyond its share by an episode
+
+
+@pytest.mark.parametrize(
+    ("drawn", "message"),
+    [
+        (np.array([10]), "returned ndarray. Let it return memory.recall.Drawn"),
+        (Drawn(np.array([10, 10]), ("x: y",) * 2), "drew 2 episodes with 2 reasons"),
+        (Drawn(np.array([99]), ("x: y",)), "drew 1 episodes with 1 reasons"),
+        (Drawn(np.array([10, 11]), ("x: y",)), "drew 2 episodes with 1 reasons.*Mend its draw"),
+    ],
+)
+def test_a_broken_recall_is_refused(drawn, message):
+    class Broken:
+        def draw(self, view, like, count, rng):
+            return drawn
+
+    with pytest.raises(UserError, match=f"memory.recall: .*{message}"):
+        checked(Broken(), view([0, 0, 1]), (), 2, np.random.default_rng(0))
 
 
 def test_reservoir_keeps_the_highest_priorities_whatever_the_order():
@@ -132,32 +179,135 @@ def test_guard_refuses_a_broken_strategy(wrong):
         guarded(Broken(), view([0, 0, 1]), 2, np.random.default_rng(0))
 
 
+def test_rewarded_is_the_weighted_reservoir_of_efraimidis_and_spirakis():
+    """With temperature 1 weights are e^0 = 1 and e^ln(4) = 4: keys 0.5, 0.0625^(1/4) = 0.5, 0.81, 0.3^(1/4) = 0.74."""
+    shown = view([0] * 4, gain=[0, np.log(4), 0, np.log(4)], priority=[0.49, 0.0625, 0.81, 0.3])
+    order = [[12], [12, 13], [12, 13, 11]]
+    for most, wanted in enumerate(order, 1):
+        kept = retention("rewarded", temperature=1).keep(shown, most, np.random.default_rng(0))
+        assert kept.tolist() == wanted
+
+
+def test_rewarded_keeps_by_weight_and_what_is_no_number_goes_first():
+    """One place, weights 1 and 3: the heavier stays in 3 of 4 lives. Equal returns: half of them."""
+    rng = np.random.default_rng(0)
+    for gain, share in ((np.log(3), 0.75), (0.0, 0.5)):
+        stayed = 0
+        for _ in range(1000):
+            shown = view([0, 0], gain=[0, gain], priority=rng.random(2))
+            stayed += int(retention("rewarded", temperature=1).keep(shown, 1, rng)[0] == 11)
+        assert stayed / 1000 == pytest.approx(share, abs=0.05)  # 3 standard deviations are 0.047
+    odd = view([0] * 4, gain=[np.nan, 1e300, -1e300, np.inf], priority=[0.9] * 4)
+    assert retention("rewarded").keep(odd, 3, rng).tolist() == [13, 11, 12]
+
+
+def test_rewarded_does_not_see_in_what_order_episodes_came_or_how_often_it_was_full():
+    """Kept of all at once, and kept again and again as they come: the same episodes."""
+    rng = np.random.default_rng(5)
+    strategy = retention("rewarded")
+    whole = view([0] * 60, gain=rng.normal(size=60), priority=rng.random(60))
+    once = strategy.keep(whole, 12, rng)
+    for order in (np.arange(60), rng.permutation(60)):
+        held = np.empty(0, np.int64)
+        for part in np.split(order, 6):
+            there = np.zeros(60, np.bool_)
+            there[[*whole.places(held), *part]] = True
+            shown = whole.where(there)
+            held = strategy.keep(shown, min(12, len(shown)), rng)
+        assert set(held.tolist()) == set(once.tolist())
+
+
+def brute_farthest(points, count):
+    chosen = [0]
+    while len(chosen) < count:
+        gaps = [min(float(np.sum((p - points[c]) ** 2)) for c in chosen) for p in points]
+        chosen.append(int(np.argmax([-1 if i in chosen else gap for i, gap in enumerate(gaps)])))
+    return chosen
+
+
+def test_farthest_first_against_brute_force():
+    rng = np.random.default_rng(3)
+    for _ in range(20):
+        points = rng.integers(0, 3, (int(rng.integers(2, 25)), 3)).astype(np.float32)  # some are the same
+        count = int(rng.integers(1, len(points) + 1))
+        assert farthest_first(points, count).tolist() == brute_farthest(points, count)
+    assert doctest.testmod(coverage_module).failed == 0
+
+
+def test_projection_keeps_distances_nearly():
+    points = np.random.default_rng(0).normal(size=(40, 600)).astype(np.float32)
+    squares = [np.sum((a[:, None] - a[None]) ** 2, axis=2)[np.triu_indices(40, 1)] for a in (points, projected(points))]
+    ratio = np.sqrt(squares[1] / squares[0])
+    assert projected(points).shape == (40, 32)
+    assert ratio.mean() == pytest.approx(1, abs=0.05)
+    assert ratio.std() < 0.15
+
+
+def test_coverage_keeps_one_of_each_cluster_where_a_reservoir_keeps_the_crowd():
+    """90 episodes lie together, 5 lie apart from them and from each other; 8 places."""
+    rng = np.random.default_rng(0)
+    apart = [[10, 0, 0, 0], [0, 10, 0, 0], [0, 0, 10, 0], [0, 0, 0, 10], [-9, -9, -9, -9]]
+    points = np.concatenate([rng.normal(0, 0.01, (90, 4)), apart])
+    shown = view([0] * 95, points=points, priority=rng.random(95))
+    apart_of = lambda name: {n for n in retention(name).keep(shown, 8, rng).tolist() if n >= 100}  # noqa: E731
+    assert apart_of("coverage") == {100, 101, 102, 103, 104}
+    assert len(apart_of("reservoir")) < 3
+
+
 def test_uniform_deals_to_strata_in_turn_by_steps():
     """Episodes of 1 step in one stratum and of 3 in the other: 12 steps are 6 and 6, not 3 and 9."""
     shown = view([0] * 10 + [1] * 10, length=[1] * 10 + [3] * 10)
     for seed in range(20):
         drawn = recall("uniform").draw(shown, (), 12, np.random.default_rng(seed))
-        held = np.bincount(shown.strata, weights=shown.length * np.isin(shown.numbers, drawn))
+        held = np.bincount(shown.strata, weights=shown.length * np.isin(shown.numbers, drawn.numbers))
         assert held.tolist() == [6, 6]
+        assert sorted(drawn.why) == ["uniform: goto/failed"] * 6 + ["uniform: goto/succeeded"] * 2
 
 
 def test_uniform_reaches_everything():
     shown = view([0, 0, 0, 1])
-    drawn = {recall("uniform").draw(shown, (), 1, np.random.default_rng(seed))[0] for seed in range(60)}
+    drawn = {recall("uniform").draw(shown, (), 1, np.random.default_rng(seed)).numbers[0] for seed in range(60)}
     assert drawn == {10, 11, 12, 13}
 
 
 def test_age_takes_the_longest_unseen_and_ties_at_random():
     shown = view([0] * 5, seen=[3, 1, 2, 1, 0])
-    drawn = [tuple(recall("age").draw(shown, (), 3, np.random.default_rng(seed)).tolist()) for seed in range(20)]
-    assert set(drawn) == {(14, 11, 13), (14, 13, 11)}
+    drawn = [recall("age").draw(shown, (), 3, np.random.default_rng(seed)) for seed in range(20)]
+    assert {tuple(d.numbers.tolist()) for d in drawn} == {(14, 11, 13), (14, 13, 11)}
+    assert drawn[0].why == ("age: unseen since cycle 0", *["age: unseen since cycle 1"] * 2)
 
 
-def test_similar_follows_the_index_and_draws_nothing_without_a_question():
+def test_drift_takes_the_highest_and_guesses_what_was_not_measured():
+    """Known: 0.4 and 0.2 of goto/failed, 0.1 of renamed/failed. Guessed: 0.3, 0.1, and 0.7 / 3 where nothing is."""
+    shown = view([0, 0, 0, 2, 2, 4], drift=[0.2, 0.4, 0, 0.1, 0, 0])
+    drawn = [recall("drift").draw(shown, (), 6, np.random.default_rng(seed)) for seed in range(20)]
+    assert {tuple(d.numbers.tolist()) for d in drawn} == {(11, 12, 15, 10, 13, 14), (11, 12, 15, 10, 14, 13)}
+    assert drawn[0].why[:3] == (
+        "drift: 0.400 nats",
+        "drift: not measured yet, 0.300 nats in the mean of its like (goto/failed)",
+        "drift: not measured yet, 0.233 nats in the mean of its like (cards/failed)",
+    )
+
+
+def test_drift_without_any_measurement_draws_at_random():
+    shown = view([0] * 4)
+    drawn = {recall("drift").draw(shown, (), 1, np.random.default_rng(seed)).numbers[0] for seed in range(60)}
+    assert drawn == {10, 11, 12, 13}
+
+
+def test_similar_follows_the_index_and_draws_nothing_without_a_failure():
     shown = view([0] * 4, length=[2] * 4, near=[12, 10, 13, 11])
     similar = recall("similar")
-    assert similar.draw(shown, (Observation("x"),), 3, np.random.default_rng(0)).tolist() == [12, 10]
-    assert similar.draw(shown, (), 3, np.random.default_rng(0)).tolist() == []
+    drawn = similar.draw(shown, (WRONG,), 3, np.random.default_rng(0))
+    assert drawn.numbers.tolist() == [12, 10]
+    assert drawn.why == tuple(f"similar: cosine {c} to a failure of renamed" for c in ("0.99", "0.98"))
+    assert similar.draw(shown, (), 3, np.random.default_rng(0)).numbers.tolist() == []
+
+
+def test_a_failure_is_not_similar_to_itself():
+    shown = view([0] * 4, near=[12, 10, 13, 11])
+    itself = Failure(12, "goto", WRONG.vector)
+    assert recall("similar").draw(shown, (itself,), 2, np.random.default_rng(0)).numbers.tolist() == [10, 13]
 
 
 def test_mixture_gives_each_part_its_share():
@@ -165,11 +315,25 @@ def test_mixture_gives_each_part_its_share():
     shown = view([0] * 9, seen=[0, 1, 2, 3, 4, 5, 6, 7, 8], near=[12, 10, 11, 13, 14, 15, 16, 17, 18])
     parts = [{"type": "similar", "weight": 1}, {"type": "age", "weight": 3}]
     mixture = recall("mixture", parts=parts)
-    asked = (Observation("x"),)
-    assert mixture.draw(shown, asked, 8, np.random.default_rng(0)).tolist() == [12, 10, 11, 13, 14, 15, 16, 17]
-    assert mixture.draw(shown, (), 8, np.random.default_rng(0)).tolist() == [10, 11, 12, 13, 14, 15, 16, 17]
+    drawn = mixture.draw(shown, (WRONG,), 8, np.random.default_rng(0))
+    assert drawn.numbers.tolist() == [12, 10, 11, 13, 14, 15, 16, 17]
+    assert [why.split(":")[0] for why in drawn.why] == ["similar"] * 2 + ["age"] * 6
+    alone = [10, 11, 12, 13, 14, 15, 16, 17]
+    assert mixture.draw(shown, (), 8, np.random.default_rng(0)).numbers.tolist() == alone
     turned = recall("mixture", parts=parts[::-1])  # the last part is mute: the first is asked again
-    assert turned.draw(shown, (), 8, np.random.default_rng(0)).tolist() == [10, 11, 12, 13, 14, 15, 16, 17]
+    assert turned.draw(shown, (), 8, np.random.default_rng(0)).numbers.tolist() == alone
+
+
+def test_weights_add_up_over_all_strategies():
+    """1000 steps by weights 1, 2, 3, 4: 100, 200, 300 and 400, whatever the order."""
+    kinds = sorted(set(names("memory.recall")) - {"mixture"})
+    weights = dict(zip(kinds, (1, 2, 3, 4), strict=True))
+    shown = view([0, 1, 2, 3] * 500)
+    for order in (kinds, kinds[::-1]):
+        mixture = recall("mixture", parts=[{"type": kind, "weight": weights[kind]} for kind in order])
+        drawn = mixture.draw(shown, (WRONG,), 1000, np.random.default_rng(0))
+        told = [why.split(":")[0] for why in drawn.why]
+        assert {kind: told.count(kind) for kind in kinds} == {kind: 100 * weights[kind] for kind in kinds}
 
 
 def test_mixture_settings_are_checked():

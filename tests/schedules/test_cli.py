@@ -285,7 +285,7 @@ def test_help_names_every_command(capsys: pytest.CaptureFixture) -> None:
         parser().parse_args(["--help"])
     assert ended.value.code == 0
     out = capsys.readouterr().out
-    for command in ("run", "play", "exam", "report", "ui", "check", "config"):
+    for command in ("run", "play", "exam", "report", "ui", "check", "memory", "config"):
         assert f"\n    {command} " in out
 
 

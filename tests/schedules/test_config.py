@@ -88,7 +88,7 @@ def test_overrides_reach_lists_and_are_read_as_yaml(path: Path) -> None:
         ),
         (
             "memory.recall.type=oldest",
-            "small.yaml: memory.recall: no recall 'oldest'. There are: age, mixture, similar, uniform.",
+            "small.yaml: memory.recall: no recall 'oldest'. There are: age, drift, mixture, similar, uniform.",
         ),
         (
             "regimes.renamed.replaces=copycta",

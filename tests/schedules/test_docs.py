@@ -1,7 +1,7 @@
-"""The pages of docs/updates can't rot: every YAML on them loads, and their tables are the settings with their defaults.
+"""Pages of docs/ can't rot: every YAML on them loads, and their tables are the settings with their defaults.
 
-A page's YAML is a whole stream, or a part of one: `update` of a cycle, `world` and `rewards` of a regime. Of a setting
-that is itself settings, the page has those of the inside, as `stop.kl`.
+A page's YAML is a whole stream, or a part of one: `update` of a cycle, `world` and `rewards` of a regime, `memory`.
+Of a setting that is itself settings, the page has those of the inside, as `stop.kl`.
 """
 
 import inspect
@@ -21,13 +21,18 @@ from agent.learner import UpdateSettings
 from agent.rewards import CostBound, RewardSettings
 from envs.component import Settings, names
 from envs.multimodal import make_world
-from schedules.config import StreamSettings, effective
+from schedules.config import MemoryPlan, StreamSettings, effective
 
-DOCS = Path(__file__).parents[2] / "docs" / "updates"
-PAGES = {page.stem: page.read_text(encoding="utf-8") for page in sorted(DOCS.glob("*.md"))}
+DOCS = Path(__file__).parents[2] / "docs"
+FILES = {f"{page.parent.name}/{page.stem}": page for page in sorted(DOCS.glob("*/*.md"))}
+PAGES = {name: page.read_text(encoding="utf-8") for name, page in FILES.items()}
 BLOCKS = [(name, text) for name, page in PAGES.items() for text in re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)]
 ROW = re.compile(r"^\| `([\w.]+)` \| `([^`]+)` \|", re.MULTILINE)
 SHARED_PAGE = {"rloo": "grpo", "reinforce": "grpo"}
+MEMORY_PAGES = {
+    "retention": ("capacity", "capacity_mb", "retention"),
+    "recall": ("on", "lived", "rehearsal_steps", "recall"),
+}
 WORLD = {"id": "envs.cards:NumberLine-v0", "success": {"info": "success"}}
 Rows = set[tuple[str, str]]
 
@@ -36,10 +41,10 @@ def whole(part: dict[str, Any]) -> dict[str, Any]:
     """The stream that `part` is, or a minimal one around it."""
     if "stream" in part:
         return part
-    assert part.keys() <= {"world", "rewards", "update"}
+    assert part.keys() <= {"world", "rewards", "update", "memory"}
     regime = {"world": WORLD, **{key: part[key] for key in ("world", "rewards") if key in part}}
     cycle = {"task": "task", "update": part.get("update", {"type": "grpo"})}
-    return {"stream": "part", "regimes": {"task": regime}, "cycles": [cycle]}
+    return {"stream": "part", "regimes": {"task": regime}, "cycles": [cycle], "memory": part.get("memory", {})}
 
 
 @pytest.mark.parametrize(("page", "block"), BLOCKS, ids=[page for page, _ in BLOCKS])
@@ -72,21 +77,32 @@ def wanted() -> dict[str, Rows]:
         for model in import_module(f"agent.updates.{name}").Config.__mro__:
             if issubclass(model, Settings) and model is not Settings:
                 page = "README" if model is UpdateSettings else SHARED_PAGE.get(name, name)
-                rows.setdefault(page, set()).update(settings_of(model))
+                rows.setdefault(f"updates/{page}", set()).update(settings_of(model))
     for name in names("agent.annotators"):
-        rows["annotators"].update(settings_of(import_module(f"agent.annotators.{name}").Config))
-    rows["annotators"].update(settings_of(oracle.Drift, "drift."))
-    rows["rewards"].update([*settings_of(RewardSettings), *settings_of(CostBound, "cost.")])
+        rows["updates/annotators"].update(settings_of(import_module(f"agent.annotators.{name}").Config))
+    rows["updates/annotators"].update(settings_of(oracle.Drift, "drift."))
+    rows["updates/rewards"].update([*settings_of(RewardSettings), *settings_of(CostBound, "cost.")])
+    for kind, of_stream in MEMORY_PAGES.items():
+        rows[f"memory/{kind}"].update(row for row in settings_of(MemoryPlan) if row[0] in of_stream)
+        for name in names(f"memory.{kind}"):
+            config = import_module(f"memory.{kind}.{name}").Config
+            rows[f"memory/{kind}"].update(settings_of(config, f"{name}."))
     return rows
 
 
 @pytest.mark.parametrize("page", wanted())
 def test_tables_are_the_settings_with_their_defaults(page: str) -> None:
     told = {(name, json.dumps(yaml.safe_load(default))) for name, default in ROW.findall(PAGES.get(page, ""))}
-    assert told == wanted()[page], f"docs/updates/{page}.md: mend the rows that differ"
+    assert told == wanted()[page], f"docs/{page}.md: mend the rows that differ"
 
 
 @pytest.mark.parametrize("page", PAGES)
 def test_links_lead_somewhere(page: str) -> None:
     for link in re.findall(r"\]\(([^)#]+)\)", PAGES[page]):
-        assert (DOCS / link).exists(), link
+        assert (FILES[page].parent / link).exists(), link
+
+
+@pytest.mark.parametrize("kind", MEMORY_PAGES)
+def test_every_strategy_of_memory_is_told_of(kind: str) -> None:
+    told = re.findall(r"^- \*\*`(\w+)`\*\*: ", PAGES[f"memory/{kind}"], re.MULTILINE)
+    assert sorted(told) == names(f"memory.{kind}")

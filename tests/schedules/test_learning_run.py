@@ -19,19 +19,10 @@ from schedules import cycle
 from schedules.cli import main
 from schedules.loop import Loop
 from schedules.playing import Player
-from schedules.tracking import Tracker
 
 SIZES = {"groups": 4, "group_size": 4, "rehearsal_batch": 8}
 HAZARD = {"id": "envs.hazard:Hazard-v0", "success": {"info": "success"}, "prompt": "{text} Level:"}
 """In these words the untouched tiny model pours two or three times, and spills."""
-
-
-@pytest.fixture(scope="module")
-def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An empty MLflow database: making one takes seconds."""
-    folder = tmp_path_factory.mktemp("mlflow")
-    Tracker(folder).client.search_experiments()
-    return folder / "mlflow.db"
 
 
 def run(stream: Mapping[str, Any], folder: Path, migrated: Path, *more: str) -> int:

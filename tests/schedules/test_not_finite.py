@@ -15,15 +15,6 @@ from agent.learner import Learner
 from agent.policy import Policy
 from schedules.cli import main
 from schedules.loop import Loop
-from schedules.tracking import Tracker
-
-
-@pytest.fixture(scope="module")
-def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An empty MLflow database: making one takes seconds."""
-    folder = tmp_path_factory.mktemp("mlflow")
-    Tracker(folder).client.search_experiments()
-    return folder / "mlflow.db"
 
 
 @pytest.fixture

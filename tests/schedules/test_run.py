@@ -1,7 +1,11 @@
 """`holdtrue run` from end to end: what it leaves behind, and that being stopped anywhere changes nothing of it."""
 
+import contextlib
 import json
+import re
 import shutil
+import sqlite3
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,14 +22,6 @@ from schedules.checkpoint import Ledger
 from schedules.cli import main
 from schedules.report import RUN_KEYS
 from schedules.tracking import Tracker
-
-
-@pytest.fixture(scope="module")
-def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An empty MLflow database: making one takes seconds."""
-    folder = tmp_path_factory.mktemp("mlflow")
-    Tracker(folder).client.search_experiments()
-    return folder / "mlflow.db"
 
 
 @pytest.fixture(scope="module")
@@ -52,9 +48,16 @@ def report(folder: Path) -> dict[str, Any]:
     return json.loads((folder / "report.json").read_text())
 
 
+def rows(folder: Path, sql: str) -> list[tuple[Any, ...]]:
+    with contextlib.closing(sqlite3.connect(folder / "run.db")) as database:
+        return database.execute(sql).fetchall()
+
+
 def lasting(folder: Path) -> dict[str, Any]:
-    """The report without seconds, and without what names the folder or counts its free pages."""
+    """The report without seconds, and without what names the folder or counts its free pages; and what was recalled."""
     told = report(folder)
+    told["drawn"] = rows(folder, "SELECT cycle, episode, use, why FROM drawn ORDER BY number")
+    told["marks"] = rows(folder, "SELECT id, seen, uses, drift FROM episodes ORDER BY number")
     for part in [told, *told["cycles"]]:
         del part["seconds"]
     del told["mlflow"], told["memory"]["bytes"]
@@ -83,6 +86,31 @@ def test_the_report_has_the_agreed_keys(whole: Path) -> None:
         assert set(told_of["seconds"]) == phases
     assert told["memory"]["episodes"] == 8 + 2 * 16 + 16
     assert told["cycles"][0]["decisions"] == 2 * 16 + 2 * 8  # two rounds, and the candidate's exam
+
+
+def test_who_was_drawn_and_why_is_logged_counted_and_never_of_the_trained_task(whole: Path) -> None:
+    """Of what was drawn, drift was measured too: in cycle 1 it is 0, since those who played it still answer."""
+    drawn = rows(
+        whole,
+        "SELECT drawn.cycle, use, why, task, episodes.cycle, drift FROM drawn JOIN episodes ON id = episode",
+    )
+    assert len(drawn) == len(rows(whole, "SELECT number FROM drawn"))
+    for cycle_report in report(whole)["cycles"]:
+        of_it = [row for row in drawn if row[0] == cycle_report["cycle"]]
+        assert {row[1] for row in of_it} == {"rehearsal"}
+        assert Counter(row[2].split(":")[0] for row in of_it) == cycle_report["recalled"]
+        assert all(row[3] != cycle_report["task"] and row[4] < row[0] for row in of_it)
+    first, second = ([row for row in drawn if row[0] == c] for c in (1, 2))
+    assert max(row[5] for row in first) < 1e-4
+    assert min(row[5] for row in second) > 1e-6
+
+
+def test_recall_is_told_of_failures_of_training(whole: Path) -> None:
+    """The tiny model fails often. What it fails at was played to be learned from: no exam is in memory."""
+    similar = [why for (why,) in rows(whole, "SELECT why FROM drawn WHERE why LIKE 'similar%'")]
+    assert similar
+    assert all(re.fullmatch(r"similar: cosine \d\.\d\d to a failure of (copycat|renamed)", why) for why in similar)
+    assert not rows(whole, "SELECT id FROM episodes WHERE id LIKE '%exam%'")
 
 
 def test_every_champion_is_a_folder_that_loads(whole: Path) -> None:

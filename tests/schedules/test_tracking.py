@@ -22,14 +22,6 @@ ROWS = [{"goto": 98, "exchanged": 31}, {"goto": 96, "exchanged": 93}, {"goto": 9
 NOON = 1_800_000_000_000
 
 
-@pytest.fixture(scope="module")
-def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An empty MLflow database: making one takes seconds."""
-    folder = tmp_path_factory.mktemp("mlflow")
-    Tracker(folder).client.search_experiments()
-    return folder / "mlflow.db"
-
-
 def filled(folder: Path, migrated: Path) -> Path:
     """A run's folder with the files its records name."""
     shutil.copy(migrated, folder / "mlflow.db")
@@ -81,8 +73,9 @@ def records() -> list[dict[str, Any]]:
         told = "promoted: all well" if accepted else "refused: no gain"
         seconds = {"rollout": 2.0, "update": 1.0}
         report = CycleReport(
-            cycle, "exchanged", "grpo", "planned", scores, scores, update, accepted, told, 640, seconds
-        )
+            cycle, "exchanged", "grpo", "planned", scores, scores, update, accepted, told, 640, seconds,
+            recalled={"age": 3},
+        )  # fmt: skip
         adapter = f"adapters/cycle-{cycle:03d}" if accepted else ""
         curve = [{"loss": 1.0, "kl": 0.0}, {"loss": 0.5, "kl": 0.1}]
         made.append(
@@ -150,6 +143,7 @@ def test_children_hold_the_detail(recorded: Tracker) -> None:
     assert first.data.metrics["update/entropy"] == 0.5
     assert first.data.metrics["reuse/pictures"] == 0.5
     assert first.data.metrics["before/goto"] == 0.9
+    assert first.data.metrics["recalled/age"] == 3
     steps = recorded.client.get_metric_history(first.info.run_id, "step/loss")
     assert [(p.step, p.value) for p in steps] == [(1, 1.0), (2, 0.5)]
     assert "promoted: all well" in first.data.tags["mlflow.note.content"]

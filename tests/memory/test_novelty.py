@@ -1,0 +1,98 @@
+"""How new an observation is: by hand, against brute force, and where there is nothing to compare with."""
+
+import numpy as np
+import pytest
+
+from envs.types import Observation
+from memory.database import Database
+from memory.embedding import HashEmbedder
+from memory.index import unit
+from memory.store import ReplayMemory
+from tests.memory.making import episode, step
+
+
+class Angles:
+    """A text that is a number of degrees, as a vector of two numbers; its length says nothing."""
+
+    version, dimension = "angles", 2
+
+    def embed(self, observations):
+        radians = np.radians([float(o.text) for o in observations])
+        return np.stack([3 * np.cos(radians), 3 * np.sin(radians)], axis=1).astype(np.float32)
+
+
+def of(name, *degrees, **changes):
+    steps = tuple(step(Observation(str(d))) for d in degrees)
+    return episode(name, np.random.default_rng(0), **{"steps": steps, "success": True, **changes})
+
+
+def novelty(memory, *degrees, **more):
+    out = memory.novelty([Observation(str(d)) for d in degrees], **more)
+    assert out.dtype == np.float32
+    return out
+
+
+@pytest.fixture
+def memory(tmp_path):
+    with Database(tmp_path / "run.db") as database:
+        yield ReplayMemory(database, Angles())
+
+
+def test_by_hand(memory):
+    """0, 60 and 180 degrees are remembered. From 0: cosines 1, 1/2, -1, so distances 0, 1/2, 2."""
+    memory.add([of("a", 0, 60), of("b", 180)])
+    np.testing.assert_allclose(novelty(memory, 0, k=1), [0], atol=1e-6)
+    np.testing.assert_allclose(novelty(memory, 0, k=2), [0.25], atol=1e-6)
+    np.testing.assert_allclose(novelty(memory, 0, 90, k=3), [2.5 / 3, (1 + 1 - 3**0.5 / 2 + 1) / 3], atol=1e-6)
+    np.testing.assert_allclose(novelty(memory, 0, k=50), [2.5 / 3], atol=1e-6)  # all there are
+
+
+def test_what_is_compared_with_nothing_is_as_new_as_can_be(memory):
+    np.testing.assert_array_equal(novelty(memory, 0, 10), [2, 2])
+    memory.add([of("a", 0, cycle=3), of("empty", cycle=1)])
+    np.testing.assert_array_equal(novelty(memory, 0, before_cycle=3), [2])
+    np.testing.assert_array_equal(novelty(memory, 0, tasks=["other"]), [2])
+    np.testing.assert_array_equal(novelty(memory, 0, before_cycle=4), [0])
+    assert novelty(memory).shape == (0,)
+    with pytest.raises(ValueError, match="k is 0"):
+        novelty(memory, 0, k=0)
+
+
+def test_of_some_tasks_and_cycles_only(memory):
+    memory.add([of("a", 0, task="x", cycle=0), of("b", 60, task="y", cycle=1), of("c", 90, task="x", cycle=2)])
+    cosines = np.cos(np.radians([0, 60, 90]))
+    for tasks, before, kept in [(["x"], None, [0, 2]), (["y"], None, [1]), (["x", "y"], 2, [0, 1]), (["x"], 1, [0])]:
+        expected = np.mean(1 - cosines[kept])
+        np.testing.assert_allclose(novelty(memory, 0, k=3, tasks=tasks, before_cycle=before), [expected], atol=1e-6)
+
+
+def test_against_brute_force_before_and_after_evictions(memory):
+    """Few of many count, so that the search has to look further than k."""
+    rng = np.random.default_rng(0)
+    made = [
+        of(f"{i}", *rng.uniform(0, 360, 3), task="rare" if i % 20 == 0 else "often", cycle=i // 50) for i in range(100)
+    ]
+    memory.add(made)
+    for gone in (None, 0):
+        if gone is not None:
+            memory.forget_after(gone)
+        kept = [e for e in made if e.task == "rare" and (gone is None or e.cycle <= gone)]
+        queries = rng.uniform(0, 360, 7)
+        stored = unit(Angles().embed([s.observation for e in kept for s in e.steps]))
+        near = unit(Angles().embed([Observation(str(q)) for q in queries])) @ stored.T
+        expected = 1 - np.sort(near, axis=1)[:, ::-1][:, :4].mean(axis=1)
+        np.testing.assert_allclose(novelty(memory, *queries, k=4, tasks=["rare"]), expected, atol=1e-6)
+
+
+def test_a_world_that_drifts_is_newer(tmp_path):
+    """The control: more of the same is as near as what is remembered is to itself; other pictures and words are not."""
+    with Database(tmp_path / "run.db") as database:
+        memory = ReplayMemory(database, HashEmbedder(64))
+        rng = np.random.default_rng(0)
+        noise = rng.integers(0, 9, (40, 8, 8, 3), np.uint8)
+        bright = [Observation("go on", (200 + some,)) for some in noise]
+        memory.add([episode(f"{i}", rng, steps=(step(o),)) for i, o in enumerate(bright[:20])])
+        dark = [Observation("go on", (255 - o.images[0],)) for o in bright[20:]]
+        told = [Observation("do what you like", o.images) for o in bright[20:]]
+        same, drifted, reworded = (memory.novelty(seen, k=5) for seen in (bright[20:], dark, told))
+    assert same.max() < 0.01 < 0.3 < min(drifted.min(), reworded.min())
