@@ -37,7 +37,7 @@ def library(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_example(tmp_path: Path, library: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """Words "go" are (2, 1, 0), of length sqrt 5; the picture is white, so (1, 1, 1) / sqrt 3."""
     (code,) = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
-    (settings,) = re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL)
+    (settings,) = re.findall(r"```\n(memory:.*?)```", PAGE, re.DOTALL)
     embedder_settings = yaml.safe_load(settings)["memory"]["embedder"]
     package, module = embedder_settings["type"].split(".")
     (tmp_path / package).mkdir()
