@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.memory_growth import growth
-from benchmarks.memory_search import searching
+from benchmarks.memory_search import search_figures
 from benchmarks.memory_store import filled, used
 from benchmarks.runs import arguments, finish, machine
 
@@ -27,7 +27,7 @@ def main() -> None:
         figures |= filled(store, count)
         figures |= used(store, count, rounds)
         figures |= growth(Path(folder), 100, count, 3 if given.quick else 9)
-    figures |= searching(given.quick)
+    figures |= search_figures(*((300_000, 200) if given.quick else (1_000_000, 1000)))
     finish(figures, given.json)
 
 
