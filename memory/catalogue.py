@@ -231,20 +231,16 @@ class Catalogue:
         wanted[[self._tasks[task] for task in tasks if task in self._tasks]] = True
         return wanted[self.columns()["task"]]
 
-    def numbers(
-        self, tasks: Iterable[str] | None = None, before_cycle: int | None = None, successes: bool = False
-    ) -> np.ndarray | None:
+    def numbers(self, tasks: Iterable[str] | None, before_cycle: int | None) -> np.ndarray | None:
         """Numbers int64 `[m]` of episodes with steps that fit, ascending; None where nothing is asked of them."""
         columns = self.columns()
-        if tasks is None and before_cycle is None and not successes:
+        if tasks is None and before_cycle is None:
             return None
         mask = columns["length"] > 0
         if tasks is not None:
             mask &= self._of_tasks(tasks)
         if before_cycle is not None:
             mask &= columns["cycle"] < before_cycle
-        if successes:
-            mask &= columns["success"]
         return columns["number"][mask]
 
     def _encode(self, rows: Sequence[tuple[Any, ...]]) -> dict[str, np.ndarray]:

@@ -12,7 +12,7 @@ import numpy as np
 _io: Any = faiss  # its typing stubs leave out the callbacks
 _PIECE = 1 << 20  # bytes written or read at once
 _SAMPLE = 64  # vectors for each centre, from which it is found
-_GROWTH = 1.5  # lists there is room for, of those at the build
+_GROWTH = 1.125  # lists there is room for, of those at the build
 _ROOM = 30  # vectors looked at for each that is asked for, at the least
 
 

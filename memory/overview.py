@@ -87,7 +87,7 @@ def _strata(database: Database) -> tuple[Stratum, ...]:
 
 
 @dataclass(frozen=True, slots=True)
-class Drawn:
+class DrawLine:
     """An episode drawn from memory in a cycle: for what use, and why that one."""
 
     cycle: int
@@ -127,7 +127,7 @@ class Past:
 
     uses: int
     seen: int
-    drawn: tuple[Drawn, ...]
+    drawn: tuple[DrawLine, ...]
     pairs: tuple[PairLine, ...]
     judgements: tuple[JudgementLine, ...]
 
@@ -142,7 +142,7 @@ def past(database: Database, name: str) -> Past:
     return Past(
         uses,
         seen,
-        tuple(Drawn(*row) for row in draws),
+        tuple(DrawLine(*row) for row in draws),
         tuple(PairLine(*row) for row in pairs),
         tuple(JudgementLine(cycle, source, tuple(json.loads(ids)), margin) for cycle, source, ids, margin in judged),
     )

@@ -30,6 +30,8 @@ class RememberedPairs:
             there = [pair for pair in self.loop.memory.pairs(before_cycle=self.cycle) if pair.task in live]
             if len(there) > count:
                 there = [there[i] for i in sorted(self.rng.choice(len(there), count, replace=False).tolist())]
+            told = ((name, f"replayed: a pair of cycle {pair.cycle}") for pair in there for name in pair.episodes)
+            self.loop.memory.draws.note(self.cycle, "pairs", told)
         return there
 
 

@@ -163,7 +163,7 @@ def recall(index, exact, queries, k=10):
 
 
 class Probing(FaissIndex):
-    """By lists from 5000 vectors on, of which a search looks at some: 20,000 vectors have 283, with room for 425."""
+    """By lists from 5000 vectors on, of which a search looks at some: 20,000 vectors have 283, with room for 319."""
 
     EXACT = 5000
     FRESH = 1000
@@ -227,7 +227,7 @@ def test_what_was_just_added_is_found_and_what_was_removed_is_not(many):
 def test_a_new_world_is_found_better_with_centres_of_its_own(monkeypatch, own_centres):
     """A third of all is of a world that came after the lists were drawn up. The control puts it into the old lists.
 
-    Until the next build, the new world's neighbours are found less surely than the old one's: 0.87 here.
+    There is room for 28 lists more: 1500 vectors go into 27, the rest is compared one by one until the next build.
     """
     if not own_centres:
         monkeypatch.setattr(Lists, "take", Lists.add)
@@ -239,8 +239,8 @@ def test_a_new_world_is_found_better_with_centres_of_its_own(monkeypatch, own_ce
             each.add(20_000 + place + np.arange(500), new[place : place + 500])
     assert recall(index, exact, clustered(rng, 40)) >= 0.95
     found = recall(index, exact, clustered(rng, 40, world=8))
-    assert found >= 0.85 if own_centres else found < 0.83
-    assert index.outgrown is False
+    assert found >= 0.9 if own_centres else found < 0.83
+    assert index.outgrown is own_centres
 
 
 def test_the_same_vectors_make_the_same_index():
@@ -260,13 +260,13 @@ def test_outgrown_without_lists():
 
 
 def test_outgrown_by_what_came():
-    """6000 vectors have 155 lists of 39, with room for 78 more: for three times 1001 in 26 lists, and no fourth."""
+    """12,000 vectors have 219 lists of 55, with room for 28 more: for 1001 in 18 lists, and not for as many again."""
     rng = np.random.default_rng(2)
-    index = built(Probing, np.arange(6000), clustered(rng, 6000))
-    for time in range(4):
+    index = built(Probing, np.arange(12_000), clustered(rng, 12_000))
+    for time in range(2):
         assert not reloaded(index).outgrown
         new = clustered(rng, 1001)
-        index.add(10_000 * (1 + time) + np.arange(1001), new)
+        index.add(20_000 * (1 + time) + np.arange(1001), new)
     assert reloaded(index).outgrown
     assert (index.search(new[:20], 1)[0] >= 40_000).all()  # right all the same
 

@@ -138,7 +138,9 @@ def test_pairs_of_earlier_cycles_are_replayed_and_pictures_are_retrieved(
     assert "image_margin" in first
     with Database(tmp_path / "run" / "run.db") as database:
         kept = database.execute("SELECT cycle, count(*) FROM pairs GROUP BY cycle ORDER BY cycle").fetchall()
+        told = database.execute("SELECT DISTINCT cycle, why FROM drawn WHERE use = 'pairs'").fetchall()
     assert [number for number, _ in kept] == [1, 2]
+    assert told == [(2, "replayed: a pair of cycle 1")]
     assert kept[0][1] >= second["pairs_replayed"]
 
 
