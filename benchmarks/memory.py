@@ -2,7 +2,8 @@
 
     python -m benchmarks.memory [--json FILE] [--quick]
 
-One thread. The search over a million vectors runs in a process of its own (`benchmarks.memory_search`).
+The store on one thread, the cycle on two; the search over a million vectors in a process of its own on one
+(`benchmarks.memory_search`).
 """
 
 import os
