@@ -2,13 +2,14 @@
 
     python -m benchmarks.retention [--json FILE] [--quick]
 
-Five arms on the same seeds, one run at a time; the gate is off, so that nothing but memory stands against forgetting.
+Five arms on the same seeds, two runs at once on a thread each; the gate is off, so that nothing but memory stands
+against forgetting. What an arm costs is told in seconds of a core (user and system), which a busy neighbour hardly moves.
 """
 
 import numpy as np
 from scipy import stats
 
-from benchmarks.runs import Report, arguments, finish, machine, run, spread
+from benchmarks.runs import Report, arguments, finish, machine, side_by_side, spread
 from schedules.config import load_stream
 
 REVIEW = 0.25
@@ -28,19 +29,18 @@ def main() -> None:
     given = arguments(__doc__ or "")
     seeds = (0,) if given.quick else (0, 1, 2)
     print(f"stream long, seeds {', '.join(map(str, seeds))}; {machine()}\n", flush=True)
+    arms = {arm.replace(" ", "_"): settings(changes) for arm, changes in ARMS.items()}
     figures: dict[str, float | None] = {}
-    for arm, changes in ARMS.items():
-        key = arm.lower().replace(" ", "_")
-        reports = [run("long", given.dir / f"long-{key}-{seed}", settings(changes, seed)) for seed in seeds]
-        figures |= {f"{key}_{name}": value for name, value in tell(arm, reports).items()}
+    for arm, reports in side_by_side("long", given.dir, arms, seeds).items():
+        figures |= {f"{arm.lower()}_{name}": value for name, value in tell(arm.replace("_", " "), reports).items()}
     finish(figures, given.json)
 
 
-def settings(changes: dict[str, object], seed: int) -> list[str]:
-    """What a run of an arm overrides."""
+def settings(changes: dict[str, object]) -> list[str]:
+    """What an arm overrides."""
     count = len(load_stream("long").cycles)
     of_updates = [f"cycles.{n}.update.{name}={value}" for n in range(count) for name, value in changes.items()]
-    return [f"seed={seed}", "gate.on=false", *of_updates]
+    return ["gate.on=false", *of_updates]
 
 
 def tell(arm: str, reports: list[Report]) -> dict[str, float | None]:
@@ -48,13 +48,13 @@ def tell(arm: str, reports: list[Report]) -> dict[str, float | None]:
     ends = {task: [r["scores"][-1][j] for r in reports] for j, task in enumerate(reports[0]["tasks"])}
     learned = [np.mean([cycle["after"][cycle["task"]] for cycle in r["cycles"]]) for r in reports]
     rows = {name: [report[name] for report in reports] for name in FIGURES}
-    rows |= {"success when learned": learned, **ends, "seconds": [report["seconds"] for report in reports]}
+    rows |= {"success when learned": learned, **ends, "seconds of a core": [r["cpu"] for r in reports]}
     for name, values in rows.items():
         print(f"{arm:26}{name:24}{spread(values):>24}   {half_width(values):.3f}", flush=True)
     print()
     told: dict[str, float | None] = {name: float(np.mean(rows[name])) for name in FIGURES}
     told |= {f"{name}_ci": half_width(rows[name]) for name in FIGURES}
-    return told | {"seconds": float(np.median(rows["seconds"])), "learned": float(np.mean(learned))}
+    return told | {"seconds": float(np.median(rows["seconds of a core"])), "learned": float(np.mean(learned))}
 
 
 def half_width(values: list[float]) -> float:

@@ -28,23 +28,27 @@ def arguments(about: str) -> argparse.Namespace:
 
 
 def run(stream: str, folder: Path, settings: Sequence[str]) -> Report:
-    """Run a stream to its end and return its report, with `wall` the seconds of the whole process.
+    """Run a stream to its end and return its report, with `wall` and `cpu`, the seconds of the whole process.
 
-    A run that is there already is not repeated: an interrupted benchmark goes on where it was.
+    A run that is there already is not repeated: an interrupted benchmark goes on where it was, and its seconds add up.
     """
-    done, wall = folder / "finished", folder / "wall.json"
+    done, cost = folder / "finished", folder / "cost.json"
+    spent: dict[str, float] = json.loads(cost.read_text()) if cost.exists() else {"wall": 0.0, "cpu": 0.0}
     if not done.exists():
         command = [sys.executable, "-m", "schedules.cli", "run", stream, "--dir", str(folder)]
         command += ["--resume"] if (folder / "run.db").exists() else []
+        command += [part for setting in settings for part in ("--set", setting)]
         began = time.perf_counter()
-        ended = subprocess.run(
-            [*command, *(part for setting in settings for part in ("--set", setting))], stdout=subprocess.DEVNULL
-        )
-        if ended.returncode:
-            raise SystemExit(f"{' '.join(command)} ended with {ended.returncode}")
-        wall.write_text(json.dumps(time.perf_counter() - began))
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+        spent["wall"] += time.perf_counter() - began
+        spent["cpu"] += usage.ru_utime + usage.ru_stime
+        cost.write_text(json.dumps(spent))
+        if process.returncode:
+            raise SystemExit(f"{' '.join(command)} ended with {process.returncode}")
     report: Report = json.loads((folder / "report.json").read_text())
-    return report | {"wall": json.loads(wall.read_text())}
+    return report | spent
 
 
 def place(folder: Path, stream: str, arm: str, seed: int) -> Path:
