@@ -3,7 +3,7 @@
     python -m benchmarks.retention [--json FILE] [--quick]
 
 Five arms on the same seeds, two runs at once on a thread each; the gate is off, so that nothing but memory stands
-against forgetting. What an arm costs is told in seconds of a core (user and system), which a busy neighbour hardly moves.
+against forgetting. What an arm costs is told in seconds of a core (user and system), which a neighbour hardly moves.
 """
 
 import numpy as np
