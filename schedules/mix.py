@@ -102,7 +102,7 @@ class Usual:
 
 
 def usual_of(centres: np.ndarray) -> Usual:
-    """What `centres` (float32 `[n, dimension]`) say is usual; tr(R^2) without the bias of few (Bai and Saranadasa 1996)."""
+    """What `centres`, float32 `[n, dimension]`, say; tr(R^2) without the bias of few (Bai and Saranadasa 1996)."""
     x = centres.astype(np.float64)
     n, mean, spread = len(x), x.mean(axis=0), x.std(axis=0, ddof=1)
     spread = np.maximum(spread, max(LEAST_SPREAD * float(spread.max()), 1e-6))
