@@ -39,17 +39,21 @@ def drift_timeline(
     """
     tasks = list(dict.fromkeys(one.task for one in lived))
     rows = max(1, len(tasks))
-    figure = Figure(figsize=(11, 1.4 + 2.0 * rows), dpi=110, layout="constrained", facecolor="white")
+    height = 1.5 + 1.9 * rows  # inches; margins are fixed ones, since a layout engine has no room to give in one row
+    figure = Figure(figsize=(11, height), dpi=110, facecolor="white")
     panels = figure.subplots(rows, 1, sharex=True, squeeze=False)[:, 0]
+    figure.subplots_adjust(left=0.06, right=0.935, top=1 - 0.65 / height, bottom=0.85 / height, hspace=0.28)
     for task, axes in zip(tasks, panels, strict=False):
         _panel(axes, task, [one for one in lived if one.task == task], window)
         _marks(axes, [alarm for alarm in alarms if alarm.task == task], promotions, (drifts or {}).get(task, ()))
     panels[-1].set_xlabel("episodes lived", color=INK)
     panels[-1].set_xlim(0.5, max((one.number for one in lived), default=1) + 0.5)
-    figure.suptitle(f"What drifted (means of {window} episodes)", x=0.01, ha="left", color=INK, fontsize=11)
-    panels[-1].legend(
-        handles=_legend(), loc="upper left", bbox_to_anchor=(0, -0.28), borderaxespad=0, ncols=7, frameon=False,
-        labelcolor=INK, fontsize=9, handlelength=1.4, columnspacing=1.4,
+    figure.suptitle(
+        f"What drifted (means of {window} episodes)", x=0.06, y=1 - 0.1 / height, ha="left", color=INK, fontsize=11
+    )
+    figure.legend(
+        handles=_legend(), loc="lower left", bbox_to_anchor=(0.05, 0), ncols=7, frameon=False, labelcolor=INK,
+        fontsize=9, handlelength=1.4, columnspacing=1.4,
     )  # fmt: skip
     return figure
 
