@@ -80,7 +80,8 @@ def drift_figures(quick: bool) -> dict[str, float | None]:
     }
     began = time.process_time()
     met = lives(150, 50) if quick else lives(600, 200)
-    print(f"\n{sum(len(one.lived) for one in met.values())} episodes lived in {time.process_time() - began:.0f} s of a core")
+    count = sum(len(one.lived) for one in met.values())
+    print(f"\n{count} episodes lived in {time.process_time() - began:.0f} s of a core")
     return figures | observation_table(met, streams // 2)
 
 
