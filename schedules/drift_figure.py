@@ -31,12 +31,13 @@ def drift_timeline(
     """A panel for each task, in the order in which they were first lived in.
 
     Args:
-        lived: in order of their numbers; the x axis is the number in the whole life.
+        lived: in any order; the x axis is the number in the whole life.
         alarms: marked on the panel of their task, by kind.
         promotions: numbers of the last episodes lived before a new champion; on every panel.
         drifts: known drift points by task: numbers of the first episodes in the changed world.
         window: episodes of a task that a point of its curves is the mean of.
     """
+    lived = sorted(lived, key=lambda one: one.number)
     tasks = list(dict.fromkeys(one.task for one in lived))
     rows = max(1, len(tasks))
     height = 1.5 + 1.9 * rows  # inches; margins are fixed ones, since a layout engine has no room to give in one row

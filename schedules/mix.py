@@ -39,7 +39,10 @@ class Mix:
 
     def __init__(self, settings: MixSettings) -> None:
         self._settings = settings
-        self.reset()
+        self._first: list[np.ndarray] = []
+        self._usual: Usual | None = None
+        self._now: deque[np.ndarray] = deque(maxlen=settings.window)
+        self.distance = 0.0
 
     def update(self, centre: np.ndarray) -> bool:
         """Whether the centre has moved, now that an episode with `centre` (float32 `[dimension]`) was lived.
@@ -65,11 +68,10 @@ class Mix:
         return True
 
     def reset(self) -> None:
-        """Forget everything."""
-        self._first: list[np.ndarray] = []
-        self._usual: Usual | None = None
-        self._now: deque[np.ndarray] = deque(maxlen=self._settings.window)
-        self.distance = 0.0
+        """Forget everything: from here on it is as it was when it was made."""
+        self._first.clear()
+        self._now.clear()
+        self._usual, self.distance = None, 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -43,7 +43,7 @@ def test_running_mean_by_hand() -> None:
 
 
 def test_curves_and_marks() -> None:
-    figure = drift_timeline(LIVED, ALARMS, promotions=[3], drifts={"goto": [3], "elsewhere": [1]}, window=2)
+    figure = drift_timeline(LIVED[::-1], ALARMS, promotions=[3], drifts={"goto": [3], "elsewhere": [1]}, window=2)
     goto, cards, novelty = figure.axes
     assert [axes.get_title("left") for axes in (goto, cards)] == ["goto", "cards"]
     np.testing.assert_array_equal(goto.lines[0].get_xdata(), [1, 3, 5, 6])
