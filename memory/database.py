@@ -8,7 +8,7 @@ import errno
 import fcntl
 import os
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
@@ -20,8 +20,8 @@ FORMAT = 1
 
 WAL_PAGES = 4000  # about 16 MB between checkpoints: fewer waits for the disk while pictures pour in
 
-Migration = Sequence[str]
-"""SQL statements that lead from one version of a part to the next, done in one transaction."""
+Migration = Sequence["str | Callable[[Database], None]"]
+"""SQL statements, and functions for what SQL can't do, from one version of a part to the next: in one transaction."""
 
 
 class DamagedError(UserError):
@@ -109,10 +109,13 @@ class Database:
         version = row[0] if row else 0
         if version > len(migrations):
             raise self._too_new(f"{part} {version}", f"{part} {len(migrations)}")
-        for number, statements in enumerate(migrations[version:], start=version + 1):
+        for number, steps in enumerate(migrations[version:], start=version + 1):
             with self.transaction():
-                for statement in statements:
-                    self.execute(statement)
+                for step in steps:
+                    if isinstance(step, str):
+                        self.execute(step)
+                    else:
+                        step(self)
                 self.execute("INSERT OR REPLACE INTO parts (name, version) VALUES (?, ?)", (part, number))
 
     def close(self) -> None:

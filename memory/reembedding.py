@@ -8,12 +8,12 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from memory.codec import pack_floats
 from memory.database import Database
 from memory.embedding import Embedder
 from memory.episodes import Episodes
 from memory.images import Pictures
 from memory.schema import MIGRATIONS, VECTORS
+from memory.unit_vectors import pack_vectors
 from memory.vectors import known_as
 
 BATCH_STEPS = 256
@@ -118,5 +118,5 @@ class Reembedding:
         with self._database.transaction():
             self._database.executemany(
                 "INSERT INTO vectors_new (episode, embedder, data) VALUES (?, ?, ?)",
-                [(number, self._number, pack_floats(vectors)) for number, vectors in rows],
+                [(number, self._number, pack_vectors(vectors)) for number, vectors in rows],
             )

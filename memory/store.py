@@ -28,6 +28,7 @@ from memory.recall import Failure, Recall, checked
 from memory.retention import Retention
 from memory.room import make_room
 from memory.schema import MIGRATIONS
+from memory.unit_vectors import NUMBER_BYTES
 from memory.vectors import Vectors
 
 
@@ -267,7 +268,7 @@ class ReplayMemory:
     def _view(self) -> View:
         dimension = self._embedder.dimension
         return self._catalogue.view(
-            4 * dimension,
+            NUMBER_BYTES * dimension,
             lambda numbers: lookup.mean_vectors(self._vectors, numbers, dimension),
             lambda view, queries, count: lookup.nearest(self._vectors, view, queries, count),
         )

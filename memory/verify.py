@@ -15,12 +15,13 @@ from typing import Any
 import numpy as np
 
 from envs.types import StopReason
-from memory.codec import STEP_COLUMNS, unpack_action, unpack_choices, unpack_floats, unpack_step
+from memory.codec import STEP_COLUMNS, unpack_action, unpack_choices, unpack_step
 from memory.database import DamagedError
 from memory.images import unpack_numbers
 from memory.index_check import index_troubles
 from memory.parts import Parts
 from memory.schema import STEP_BITS
+from memory.unit_vectors import NUMBER_BYTES, unpack_vectors
 
 _PLACES = (1 << STEP_BITS) - 1
 
@@ -161,7 +162,7 @@ def _blame(parts: Parts, health: Health, bad: dict[int, str]) -> None:
 
 def _vectors(parts: Parts, health: Health, lengths: dict[int, int]) -> None:
     """Each step has a vector that is finite and of the right length, all from one embedder."""
-    width = 4 * parts.embedder.dimension
+    width = NUMBER_BYTES * parts.embedder.dimension
     there: set[int] = set()
     makers: set[int] = set()
     strays = 0
@@ -172,7 +173,7 @@ def _vectors(parts: Parts, health: Health, lengths: dict[int, int]) -> None:
             strays += 1
         elif not isinstance(data, bytes) or len(data) != width * lengths[episode]:
             health.episodes.setdefault(episode, "its vectors are cut short")
-        elif not np.isfinite(unpack_floats(data)).all():
+        elif not np.isfinite(unpack_vectors(data, parts.embedder.dimension)).all():
             health.episodes.setdefault(episode, "a vector of it is not finite")
     for episode in lengths.keys() - there:
         health.episodes.setdefault(episode, "its vectors are missing")

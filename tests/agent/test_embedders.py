@@ -15,7 +15,7 @@ from agent.policy import Policy
 from envs.component import UserError, load, names
 from envs.types import Observation
 from memory.embedding import Embedder
-from memory.index import unit
+from memory.unit_vectors import unit
 from tests.tiny import build_tiny
 from tests.tiny_families import build_family
 
