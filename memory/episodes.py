@@ -153,7 +153,7 @@ def _episode(head: tuple[Any, ...], steps: tuple[Any, ...], final_images: tuple[
 
 
 def priority(seed: int, name: bytes) -> float:
-    """Uniform in [0, 1), from the name alone: who keeps the highest keeps a uniform sample, whenever and however often."""
+    """Uniform in [0, 1), from the name alone: who keeps the highest keeps a uniform sample of all that ever came."""
     digest = hashlib.blake2b(b"%d:%b" % (seed, name), digest_size=8).digest()
     return (int.from_bytes(digest, "little") >> 11) / (1 << 53)
 

@@ -61,6 +61,12 @@ class Pairs:
         for start in range(0, len(numbers), _PAGE):
             yield from self.read(numbers[start : start + _PAGE])
 
+    def draw(self, count: int, rng: np.random.Generator, numbers: Sequence[int]) -> list[PreferencePair]:
+        """`count` of these pairs at random (or all of them), in their order; no other is read."""
+        if len(numbers) > count:
+            numbers = [numbers[i] for i in sorted(rng.choice(len(numbers), count, replace=False).tolist())]
+        return list(self.paged(numbers))
+
     def trim(self, capacity: int, seed: int) -> int:
         """Delete what is over capacity, in the caller's transaction: a uniform sample of all that ever came stays.
 

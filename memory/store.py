@@ -247,11 +247,8 @@ class ReplayMemory:
     def draw_pairs(
         self, count: int, rng: np.random.Generator, before_cycle: int, tasks: Iterable[str] | None = None
     ) -> list[PreferencePair]:
-        """`count` pairs of cycles before this one at random (or all there are), in order of arrival; only they are read."""
-        there = self._pairs.numbers(tasks, before_cycle)
-        if len(there) > count:
-            there = [there[i] for i in sorted(rng.choice(len(there), count, replace=False).tolist())]
-        return list(self._pairs.paged(there))
+        """`count` pairs at random (or all there are) of cycles before this one, in order of arrival."""
+        return self._pairs.draw(count, rng, self._pairs.numbers(tasks, before_cycle))
 
     def add_judgements(self, judgements: Sequence[Judgement]) -> None:
         """Remember what annotators said, as far as it is new."""

@@ -155,7 +155,8 @@ def test_a_reembedding_that_was_begun_goes_on(old, tmp_path, monkeypatch):
     monkeypatch.undo()
     with Database(path) as database:
         work = Reembedding(database, other)
-        assert next(steps := work.work()) == (done, len(MADE))
+        steps = work.work()
+        assert next(steps) == (done, len(MADE))
         list(steps)
         work.switch()
         assert_consistent(database, ReplayMemory(database, other), 48)
