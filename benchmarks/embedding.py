@@ -28,8 +28,8 @@ from envs.collect import WorldPool, collect
 from envs.types import Episode, Observation, Ticket
 from memory.database import Database
 from memory.embedding import Embedder, HashEmbedder
-from memory.index import unit
 from memory.store import ReplayMemory
+from memory.unit_vectors import unit
 from schedules.config import load_stream
 
 REMEMBERED, ASKED = 200, 50

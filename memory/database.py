@@ -8,7 +8,7 @@ import errno
 import fcntl
 import os
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
@@ -20,8 +20,8 @@ FORMAT = 1
 
 WAL_PAGES = 4000  # about 16 MB between checkpoints: fewer waits for the disk while pictures pour in
 
-Migration = Sequence[str]
-"""SQL statements that lead from one version of a part to the next, done in one transaction."""
+Migration = Sequence["str | Callable[[Database], None]"]
+"""SQL statements, and functions for what SQL can't do, from one version of a part to the next: in one transaction."""
 
 
 class DamagedError(UserError):
@@ -39,7 +39,8 @@ class Database:
         """Open or create the file; its folder is created too.
 
         Raises:
-            UserError: another process has it open, it is no database, or a newer holdtrue wrote it.
+            UserError: another process has it open, it is no database, its versions are lost, or a newer holdtrue
+                wrote it.
         """
         self.path = Path(path)
         self.rollbacks = 0
@@ -103,17 +104,30 @@ class Database:
         """Bring the tables of `part` to version `len(migrations)`; each step is committed by itself.
 
         Raises:
-            UserError: a newer holdtrue wrote that part.
+            UserError: a newer holdtrue wrote that part, or its version is lost.
         """
         row = self.execute("SELECT version FROM parts WHERE name = ?", (part,)).fetchone()
         version = row[0] if row else 0
         if version > len(migrations):
             raise self._too_new(f"{part} {version}", f"{part} {len(migrations)}")
-        for number, statements in enumerate(migrations[version:], start=version + 1):
-            with self.transaction():
-                for statement in statements:
-                    self.execute(statement)
+        for number, steps in enumerate(migrations[version:], start=version + 1):
+            with self._known_version(part, version), self.transaction():
+                for step in steps:
+                    if isinstance(step, str):
+                        self.execute(step)
+                    else:
+                        step(self)
                 self.execute("INSERT OR REPLACE INTO parts (name, version) VALUES (?, ?)", (part, number))
+
+    @contextmanager
+    def _known_version(self, part: str, version: int) -> Iterator[None]:
+        """A part without a version has no tables; where it has some, their version was lost."""
+        try:
+            yield
+        except sqlite3.OperationalError as error:
+            if version == 0 and "already exists" in str(error):
+                raise self._versions_lost(f"tables of {part} without their version") from error
+            raise
 
     def close(self) -> None:
         """Close the file and let others in. Closing twice is harmless."""
@@ -142,6 +156,9 @@ class Database:
         version = self.execute("PRAGMA user_version").fetchone()[0]
         if version > FORMAT:
             raise self._too_new(str(version), str(FORMAT))
+        tables = {name for (name,) in self.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+        if "parts" not in tables if version else tables:
+            raise self._versions_lost("no table 'parts'" if version else "no format")
         if version < FORMAT:
             with self.transaction():
                 self.execute("CREATE TABLE parts (name TEXT PRIMARY KEY, version INTEGER NOT NULL) WITHOUT ROWID")
@@ -165,6 +182,12 @@ class Database:
         return UserError(
             f"{self.path} has format {found}; this holdtrue knows {known}. "
             "Use the newer holdtrue that wrote it, or another --dir."
+        )
+
+    def _versions_lost(self, found: str) -> UserError:
+        return UserError(
+            f"{self.path} has {found}, as a damaged file that was salvaged may: how to read it is not known. "
+            "Restore it from a copy, or begin a new run in another --dir."
         )
 
     def _explain(self, error: sqlite3.DatabaseError) -> None:

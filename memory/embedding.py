@@ -7,7 +7,7 @@ from typing import Protocol
 
 import numpy as np
 
-from envs.types import Observation
+from envs.types import Episode, Observation
 
 
 class Embedder(Protocol):
@@ -25,6 +25,23 @@ class Embedder(Protocol):
     def embed(self, observations: Sequence[Observation]) -> np.ndarray:
         """Float32 `[n, dimension]`, finite, of any length: similarity is the cosine."""
         ...
+
+
+def embed_steps(embedder: Embedder, episodes: Sequence[Episode]) -> list[np.ndarray]:
+    """Vectors of the steps of each episode, float32 `[steps, dimension]`; the embedder is asked once.
+
+    Raises:
+        ValueError: it gave vectors of the wrong shape, or some that are not finite.
+    """
+    seen = [step.observation for episode in episodes for step in episode.steps]
+    matrix = embedder.embed(seen) if seen else np.empty((0, embedder.dimension), np.float32)
+    if np.shape(matrix) != (len(seen), embedder.dimension) or not np.isfinite(matrix).all():
+        raise ValueError(
+            f"memory.embedder {embedder.version}: vectors must be finite [{len(seen)}, {embedder.dimension}], these "
+            f"are {list(np.shape(matrix))}"
+        )
+    ends = np.cumsum([len(episode.steps) for episode in episodes])
+    return np.split(matrix, ends[:-1]) if episodes else []
 
 
 class HashEmbedder:

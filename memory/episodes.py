@@ -111,7 +111,7 @@ class Episodes:
             struct.pack("<d", undiscounted_return(episode)),
             episode.final.text,
             final_pictures,
-            _priority(self._seed, episode.id),
+            priority(self._seed, episode.id.encode()),
             int(episode.cycle),
         )
 
@@ -152,9 +152,9 @@ def _episode(head: tuple[Any, ...], steps: tuple[Any, ...], final_images: tuple[
     )
 
 
-def _priority(seed: int, episode_id: str) -> float:
-    """Uniform in [0, 1), from the id alone."""
-    digest = hashlib.blake2b(f"{seed}:{episode_id}".encode(), digest_size=8).digest()
+def priority(seed: int, name: bytes) -> float:
+    """Uniform in [0, 1), from the name alone: who keeps the highest keeps a uniform sample of all that ever came."""
+    digest = hashlib.blake2b(b"%d:%b" % (seed, name), digest_size=8).digest()
     return (int.from_bytes(digest, "little") >> 11) / (1 << 53)
 
 

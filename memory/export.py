@@ -7,7 +7,6 @@
 Rows go through in batches: what is in RAM does not grow with the memory. The only pyarrow import.
 """
 
-import io
 import json
 import os
 import shutil
@@ -16,13 +15,12 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from envs.component import UserError
 from envs.types import Observation
 from memory.codec import STEP_COLUMNS, unpack_step
 from memory.images import content_key, pack_numbers, unpack_numbers
 from memory.parts import Parts
+from memory.png import png
 from memory.preferences import PreferencePair
 from memory.schema import STEP_BITS
 
@@ -87,22 +85,14 @@ def _write(path: Path, schema: "pyarrow.Schema", batches: Iterator[Rows]) -> int
 
 
 def _write_images(parts: Parts, folder: Path) -> int:
-    cursor = parts.database.execute("SELECT number FROM pictures ORDER BY number")
+    cursor = parts.database.execute("SELECT number, key FROM pictures ORDER BY number")
     count = 0
     while chunk := cursor.fetchmany(_PICTURES):
-        for (image,) in parts.pictures.get(pack_numbers(row) for row in chunk):
-            (folder / f"{content_key(image).hex()}.png").write_bytes(png(image))
+        images = parts.pictures.get(pack_numbers([number]) for number, _ in chunk)
+        for (image,), (_, key) in zip(images, chunk, strict=True):
+            (folder / f"{key.hex()}.png").write_bytes(png(image))
         count += len(chunk)
     return count
-
-
-def png(image: np.ndarray) -> bytes:
-    """Uint8 `[H, W, 3]` (or 1 or 4 channels) as a PNG file."""
-    from PIL import Image
-
-    out = io.BytesIO()
-    Image.fromarray(image[:, :, 0] if image.shape[2] == 1 else image).save(out, format="PNG")
-    return out.getvalue()
 
 
 # --------------------------------------------------------------------------------------------------------------- rows

@@ -4,12 +4,14 @@ import hashlib
 import struct
 import zlib
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 
 import numpy as np
 
 from envs.component import UserError
 from memory.database import Database
+from memory.schema import STEP_BITS
 
 _SHAPE = struct.Struct("<III")
 _RAW, _ZLIB = 0, 1
@@ -18,6 +20,11 @@ _PROBE = 4096  # bytes of a large picture tried first: noise is not worth compre
 _LARGE = 1 << 16
 _WORTH = 0.9  # compressed is kept when it is at most this much of raw
 _CHUNK = 500  # values in one SQL list
+_SHOW = (  # table, column, which of its rows
+    ("steps", "pictures", f"WHERE number >> {STEP_BITS} IN (SELECT number FROM episodes)"),
+    ("episodes", "final_pictures", ""),
+    ("pairs", "pictures", ""),
+)
 
 
 def content_key(image: np.ndarray) -> bytes:
@@ -97,6 +104,20 @@ class Pictures:
             except ValueError as error:
                 wrong[number] = f"picture {number} {error}"
         return wrong
+
+    def mentions(self) -> Iterator[tuple[str, int, list[int]]]:
+        """Who shows what: table, number of its row, and numbers of pictures.
+
+        What can't be read shows nothing, nor does a step of no episode.
+        """
+        for table, column, where in _SHOW:
+            for number, data in self._database.execute(f"SELECT number, {column} FROM {table} {where}"):
+                with suppress(ValueError, TypeError):
+                    yield table, number, unpack_numbers(data)
+
+    def shown(self) -> Counter[int]:
+        """How often each picture is shown: what its count of use should be."""
+        return Counter(picture for _, _, pictures in self.mentions() for picture in pictures)
 
     def _numbers(self, wanted: dict[bytes, np.ndarray]) -> dict[bytes, int]:
         found: dict[bytes, int] = {}

@@ -12,6 +12,7 @@ import faiss
 import numpy as np
 
 from memory.index_lists import Lists, read, sampled, write
+from memory.unit_vectors import unit
 
 faiss.omp_set_num_threads(1)  # beside torch, two OpenMP pools fight each other
 
@@ -257,12 +258,6 @@ _HEAD = struct.Struct("<q?")
 
 def _flat(dimension: int) -> Any:
     return faiss.IndexIDMap2(faiss.IndexFlatIP(dimension))
-
-
-def unit(vectors: np.ndarray) -> np.ndarray:
-    """Rows scaled to length 1, float32 `[n, d]`; rows of zeros stay."""
-    lengths = np.sqrt(np.sum(np.square(vectors, dtype=np.float64), axis=1, keepdims=True))
-    return np.ascontiguousarray(vectors / np.where(lengths == 0, 1, lengths), np.float32)
 
 
 def _checked(ids: np.ndarray, vectors: np.ndarray, dimension: int) -> tuple[np.ndarray, np.ndarray]:

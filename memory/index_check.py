@@ -2,10 +2,9 @@
 
 import numpy as np
 
-from memory.codec import unpack_floats
-from memory.index import unit
 from memory.parts import Parts
 from memory.schema import STEP_BITS
+from memory.unit_vectors import unit, unpack_vectors
 
 SAMPLE = 64  # steps whose neighbours are looked up
 NEAREST = 10
@@ -54,7 +53,7 @@ def _exact(parts: Parts, queries: np.ndarray, found: np.ndarray) -> tuple[np.nda
     best = np.full(found.shape, -2, np.float32)
     rows = parts.database.execute("SELECT episode, data FROM vectors ORDER BY episode")
     while chunk := rows.fetchmany(_CHUNK):
-        matrices = [unpack_floats(data).reshape(-1, parts.embedder.dimension) for _, data in chunk]
+        matrices = [unpack_vectors(data, parts.embedder.dimension) for _, data in chunk]
         ids = np.concatenate([(n << STEP_BITS) + np.arange(len(m)) for (n, _), m in zip(chunk, matrices, strict=True)])
         if not len(ids):
             continue

@@ -12,7 +12,7 @@ from typing import Any, BinaryIO, TypeVar
 
 from envs.component import UserError
 
-MAGIC = b"holdtrue index 2\n"
+MAGIC = b"holdtrue index 3\n"  # 2: of vectors that were not rounded, so its cosines are others
 _DIGEST = 32
 _START = len(MAGIC) + _DIGEST
 

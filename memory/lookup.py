@@ -4,6 +4,7 @@ import numpy as np
 
 from memory.catalogue import Found, View, find
 from memory.episodes import Episodes
+from memory.neighbours import widened
 from memory.recall import Failure
 from memory.schema import STEP_BITS
 from memory.vectors import Vectors
@@ -23,9 +24,8 @@ def nearest(vectors: Vectors, view: View, queries: np.ndarray, count: int) -> Fo
     """See `memory.catalogue.View.nearest`."""
     if not len(view) or not len(queries):
         return np.empty(0, np.int64), np.empty(0, np.float32), np.empty(0, np.int64)
-    k, total = max(64, count), len(vectors)
-    while True:
-        steps, cosines = vectors.search(queries, k)
+
+    def pick(steps: np.ndarray, cosines: np.ndarray) -> tuple[Found, bool]:
         which, rank = np.indices(steps.shape)
         place, there = find(view.numbers, steps.ravel() >> STEP_BITS)
         order = np.lexsort((steps.ravel(), -cosines.ravel(), rank.ravel()))
@@ -33,10 +33,11 @@ def nearest(vectors: Vectors, view: View, queries: np.ndarray, count: int) -> Fo
         _, best = np.unique(place[order], return_index=True)
         order = order[np.sort(best)]
         places = view.first(place[order], count)
-        if k >= total or int(view.length[places].sum()) >= count:
-            found = order[: len(places)]
-            return places, cosines.ravel()[found], which.ravel()[found]
-        k *= 4
+        found = order[: len(places)]
+        enough = int(view.length[places].sum()) >= count
+        return (places, cosines.ravel()[found], which.ravel()[found]), enough
+
+    return widened(vectors, queries, max(64, count), pick)
 
 
 def failures(vectors: Vectors, view: View, most: int, rng: np.random.Generator) -> list[Failure]:

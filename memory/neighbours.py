@@ -1,12 +1,15 @@
 """The nearest remembered steps, of some episodes only where asked, and how far away they are."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 
 from memory.schema import STEP_BITS
 from memory.vectors import Vectors
+
+T = TypeVar("T")
 
 FURTHEST = 2.0
 """1 - cosine of opposite vectors: what is compared with nothing is as new as anything can be."""
@@ -32,13 +35,30 @@ def nearest_steps(vectors: Vectors, queries: np.ndarray, k: int, among: np.ndarr
     """
     if k < 1:
         raise ValueError(f"k is {k}: compare with 1 or more")
+
+    def pick(steps: np.ndarray, cosines: np.ndarray) -> tuple[list[Neighbours], bool]:
+        found = [_those(among, *row) for row in zip(steps, cosines, strict=True)]
+        enough = all(len(one.steps) >= k for one in found)
+        return [Neighbours(one.steps[:k], one.cosines[:k]) for one in found], enough
+
+    return widened(vectors, queries, k, pick)
+
+
+def widened(
+    vectors: Vectors, queries: np.ndarray, k: int, pick: Callable[[np.ndarray, np.ndarray], tuple[T, bool]]
+) -> T:
+    """What `pick` makes of the nearest steps of each query: of the `k` nearest, or of more until it says: enough.
+
+    Args:
+        pick: given steps int64 `[n, m]` by number and cosines float32 `[n, m]`, says what it found, and if that will
+            do; what it makes of all steps there are has to.
+    """
     total = len(vectors)
-    wanted = k
     while True:
-        found = [_those(among, *row) for row in zip(*vectors.search(queries, wanted), strict=True)]
-        if wanted >= total or all(len(one.steps) >= k for one in found):
-            return [Neighbours(one.steps[:k], one.cosines[:k]) for one in found]
-        wanted *= 4
+        found, enough = pick(*vectors.search(queries, k))
+        if enough or k >= total:
+            return found
+        k *= 4
 
 
 def novelty(neighbours: Sequence[Neighbours]) -> np.ndarray:

@@ -4,6 +4,7 @@ import json
 from dataclasses import dataclass
 
 from memory.database import Database
+from memory.paging import used_bytes
 from memory.parts import Parts
 
 
@@ -55,7 +56,6 @@ class Overview:
 def overview(parts: Parts) -> Overview:
     """Count everything, in SQL."""
     database = parts.database
-    pages, free, size = (_one(database, f"PRAGMA {name}") for name in ("page_count", "freelist_count", "page_size"))
     pictures = _one(database, "SELECT coalesce(sum(length(data)), 0) FROM picture_data")
     vectors = _one(database, "SELECT coalesce(sum(length(data)), 0) FROM vectors")
     files = database.path.parent.glob(f"{database.path.name}.index*")
@@ -67,7 +67,7 @@ def overview(parts: Parts) -> Overview:
         pictures=_one(database, "SELECT count(*) FROM pictures"),
         picture_bytes=pictures,
         vector_bytes=vectors,
-        other_bytes=(pages - free) * size - pictures - vectors,
+        other_bytes=used_bytes(database) - pictures - vectors,
         index_bytes=sum(file.stat().st_size for file in files),
         embedder=parts.embedder.version,
         dimension=parts.embedder.dimension,

@@ -39,6 +39,14 @@ def charged(own: np.ndarray, lengths: np.ndarray, vector_bytes: int) -> np.ndarr
     return own + _EPISODE_ROWS + _STEP_ROW * lengths + blob_bytes(lengths * vector_bytes)
 
 
+def used_bytes(database: Database) -> int:
+    """What the whole file takes by SQLite's own count, free pages left out."""
+    pages, free, size = (
+        database.execute(f"PRAGMA {name}").fetchone()[0] for name in ("page_count", "freelist_count", "page_size")
+    )
+    return int((pages - free) * size)
+
+
 def picture_bytes(database: Database) -> int:
     """What all pictures take, each once; those that only pairs show count too."""
     rows = database.execute("SELECT length(data) FROM picture_data")  # summed up here: GROUP BY would read the pictures

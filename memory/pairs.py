@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,6 +10,7 @@ import numpy as np
 from envs.types import Observation
 from memory.codec import pack_action, pack_choices, unpack_action, unpack_choices
 from memory.database import Database
+from memory.episodes import priority
 from memory.images import Pictures, content_key
 from memory.preferences import PreferencePair
 
@@ -19,6 +20,7 @@ _COLUMNS = (
     "rejected, rejected_tokens, rejected_logprobs, rejected_mode, rejected_command, rejected_readable, "
     "reference_chosen, reference_rejected, episodes"
 )
+_PAGE = 64  # read at once
 _INSERT = f"INSERT INTO pairs (key, {_COLUMNS}) VALUES ({','.join('?' * 23)})"
 
 
@@ -38,19 +40,54 @@ class Pairs:
         with self._database.transaction():
             return sum(self._add(pair) for pair in pairs)
 
-    def get(self, task: str | None = None, before_cycle: int | None = None) -> list[PreferencePair]:
-        """Pairs in order of arrival, of this task and of cycles before this one."""
-        rows = self._database.execute(
-            f"SELECT {_COLUMNS} FROM pairs WHERE task = coalesce(?, task) AND (? IS NULL OR cycle < ?) ORDER BY number",
-            (task, before_cycle, before_cycle),
-        ).fetchall()
-        return self._unpacked(rows)
+    def numbers(self, tasks: Iterable[str] | None = None, before_cycle: int | None = None) -> list[int]:
+        """Numbers in order of arrival, of these tasks (None: of all) and of cycles before this one."""
+        sql = (
+            "SELECT number FROM pairs WHERE (?1 IS NULL OR task IN (SELECT value FROM json_each(?1))) "
+            "AND (?2 IS NULL OR cycle < ?2) ORDER BY number"
+        )
+        wanted = None if tasks is None else json.dumps(list(tasks))
+        return [number for (number,) in self._database.execute(sql, (wanted, before_cycle))]
 
     def read(self, numbers: Sequence[int]) -> list[PreferencePair]:
         """These pairs, in this order."""
         sql = f"SELECT {_COLUMNS} FROM pairs WHERE number = ?"
         rows = [self._database.execute(sql, (number,)).fetchone() for number in numbers]
-        return self._unpacked(rows)
+        images = self._pictures.get(row[5] for row in rows)
+        return [_unpack(row, shown) for row, shown in zip(rows, images, strict=True)]
+
+    def paged(self, numbers: Sequence[int]) -> Iterator[PreferencePair]:
+        """These pairs, in this order, read as they are asked for."""
+        for start in range(0, len(numbers), _PAGE):
+            yield from self.read(numbers[start : start + _PAGE])
+
+    def draw(self, count: int, rng: np.random.Generator, numbers: Sequence[int]) -> list[PreferencePair]:
+        """`count` of these pairs at random (or all of them), in their order; no other is read."""
+        if len(numbers) > count:
+            numbers = [numbers[i] for i in sorted(rng.choice(len(numbers), count, replace=False).tolist())]
+        return list(self.paged(numbers))
+
+    def trim(self, capacity: int, seed: int) -> int:
+        """Delete what is over capacity, in the caller's transaction: a uniform sample of all that ever came stays.
+
+        Returns:
+            How many went.
+        """
+        over = self._database.execute("SELECT count(*) FROM pairs").fetchone()[0] - capacity
+        if over <= 0:
+            return 0
+        rows = self._database.execute("SELECT number, key FROM pairs").fetchall()
+        order = sorted(rows, key=lambda row: priority(seed, row[1]))
+        self.delete([number for number, _ in order[:over]])
+        return over
+
+    def forget_gone(self, cycles: Sequence[int]) -> None:
+        """Delete those of these cycles whose episodes are all gone, in the caller's transaction."""
+        sql = (
+            "SELECT number FROM pairs WHERE cycle = ? AND episodes <> '[]' AND NOT EXISTS (SELECT 1 FROM "
+            "json_each(pairs.episodes) JOIN episodes ON episodes.id = json_each.value)"
+        )
+        self.delete([number for cycle in cycles for (number,) in self._database.execute(sql, (cycle,))])
 
     def forget_after(self, cycle: int) -> int:
         """Delete pairs of later cycles, in the caller's transaction; returns how many."""
@@ -64,10 +101,6 @@ class Pairs:
         shown = [self._database.execute(sql, (number,)).fetchone()[0] for number in numbers]
         self._pictures.release(shown)
         self._database.executemany("DELETE FROM pairs WHERE number = ?", [(number,) for number in numbers])
-
-    def _unpacked(self, rows: Sequence[tuple[Any, ...]]) -> list[PreferencePair]:
-        images = self._pictures.get(row[5] for row in rows)
-        return [_unpack(row, shown) for row, shown in zip(rows, images, strict=True)]
 
     def _add(self, pair: PreferencePair) -> bool:
         if not np.isfinite(pair.margin):

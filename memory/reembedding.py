@@ -8,12 +8,12 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from memory.codec import pack_floats
 from memory.database import Database
-from memory.embedding import Embedder
+from memory.embedding import Embedder, embed_steps
 from memory.episodes import Episodes
 from memory.images import Pictures
 from memory.schema import MIGRATIONS, VECTORS
+from memory.unit_vectors import pack_vectors
 from memory.vectors import known_as
 
 BATCH_STEPS = 256
@@ -105,18 +105,9 @@ class Reembedding:
 
     def _embed(self, numbers: list[int]) -> None:
         episodes = self._episodes.read(numbers)
-        seen = [step.observation for episode in episodes for step in episode.steps]
-        dimension = self._embedder.dimension
-        matrix = self._embedder.embed(seen) if seen else np.empty((0, dimension), np.float32)
-        if np.shape(matrix) != (len(seen), dimension) or not np.isfinite(matrix).all():
-            raise ValueError(
-                f"memory.embedder {self._embedder.version}: vectors must be finite [{len(seen)}, {dimension}], these "
-                f"are {list(np.shape(matrix))}"
-            )
-        ends = np.cumsum([len(episode.steps) for episode in episodes])
-        rows = zip(numbers, np.split(matrix, ends[:-1]), strict=True)
+        rows = zip(numbers, embed_steps(self._embedder, episodes), strict=True)
         with self._database.transaction():
             self._database.executemany(
                 "INSERT INTO vectors_new (episode, embedder, data) VALUES (?, ?, ?)",
-                [(number, self._number, pack_floats(vectors)) for number, vectors in rows],
+                [(number, self._number, pack_vectors(vectors)) for number, vectors in rows],
             )

@@ -1,6 +1,5 @@
 """What can be mended of a damaged memory: what can't be read goes and is named, counts and index are made anew."""
 
-from memory.images import unpack_numbers
 from memory.parts import Parts
 from memory.schema import STEP_BITS
 from memory.verify import Health
@@ -61,12 +60,8 @@ def _remove(parts: Parts, health: Health) -> None:
 def _count_again(parts: Parts) -> None:
     """Counts of use from what is shown; pictures that nothing shows go."""
     database = parts.database
-    uses: dict[int, int] = {}
-    for table, column in (("steps", "pictures"), ("episodes", "final_pictures"), ("pairs", "pictures")):
-        for (data,) in database.execute(f"SELECT {column} FROM {table}"):
-            for number in unpack_numbers(data):
-                uses[number] = uses.get(number, 0) + 1
+    uses = [(count, number) for number, count in parts.pictures.shown().items()]
     database.execute("UPDATE pictures SET uses = 0")
-    database.executemany("UPDATE pictures SET uses = ? WHERE number = ?", [(n, number) for number, n in uses.items()])
+    database.executemany("UPDATE pictures SET uses = ? WHERE number = ?", uses)
     for sql in _UNUSED:
         database.execute(sql)

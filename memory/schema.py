@@ -5,6 +5,7 @@ A step's number is its episode's, shifted, plus its place: steps of an episode l
 """
 
 from memory.database import Migration
+from memory.halving import halve_vectors
 
 STEP_BITS = 20
 """A step's number = episode number << STEP_BITS | place in the episode."""
@@ -126,4 +127,5 @@ MIGRATIONS: list[Migration] = [
         _JUDGEMENTS,
         "CREATE INDEX judgements_by_cycle ON judgements (cycle)",
     ),
+    (halve_vectors,),
 ]

@@ -4,7 +4,7 @@ SQLite is the truth; the catalogue in RAM and the vector index are made from it.
 the transaction that commits the cycle, so that a cycle which is repeated after a kill meets the same memory.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,17 +17,19 @@ from memory import lookup
 from memory.catalogue import Catalogue, View, places
 from memory.database import Database
 from memory.draws import REHEARSAL, Draws
-from memory.embedding import Embedder
+from memory.embedding import Embedder, embed_steps
 from memory.episodes import Episodes
 from memory.images import Pictures
 from memory.judgements import Judgement, Judgements
 from memory.neighbours import nearest_steps, novelty
+from memory.paging import used_bytes
 from memory.pairs import Pairs
 from memory.preferences import PreferencePair
 from memory.recall import Failure, Recall, checked
 from memory.retention import Retention
 from memory.room import make_room
 from memory.schema import MIGRATIONS
+from memory.unit_vectors import NUMBER_BYTES
 from memory.vectors import Vectors
 
 
@@ -37,12 +39,14 @@ class MemorySettings(Settings):
     Attributes:
         capacity: episodes kept when a cycle is committed.
         capacity_mb: megabytes (1e6 bytes) that they may take then, see `memory.room`; None for no bound.
+        pair_capacity: preference pairs kept then; fewer where episodes they come from have gone.
         retention: which strategy decides what stays, by `type` and its own settings.
         seed: other seeds keep other samples.
     """
 
     capacity: int = Field(default=10_000, ge=1)
     capacity_mb: float | None = Field(default=None, gt=0)
+    pair_capacity: int = Field(default=10_000, ge=1)
     retention: dict[str, Any] = Field(default_factory=lambda: {"type": "balanced"})
     seed: int = 0
 
@@ -102,7 +106,9 @@ class ReplayMemory:
             if episode.id not in known:
                 places.setdefault(episode.id, place)
         new = [episodes[place] for place in places.values()]
-        matrices = self._embed(new) if vectors is None else [vectors[place] for place in places.values()]
+        matrices = (
+            embed_steps(self._embedder, new) if vectors is None else [vectors[place] for place in places.values()]
+        )
         for episode, matrix in zip(new, matrices, strict=True):
             self._check(episode, matrix)
             with self._database.transaction():
@@ -121,6 +127,7 @@ class ReplayMemory:
         with self._database.transaction():
             self._catalogue.write_marks()
             self.draws.write()
+            self._pairs.trim(bounds.pair_capacity, bounds.seed)
             return make_room(
                 self._view, self._evict, self._retention, bounds.capacity, self._database, bounds.capacity_mb, rng
             )
@@ -211,8 +218,7 @@ class ReplayMemory:
             ValueError: the vector is not finite or of the wrong length.
         """
         queries = self._embedder.embed([what]) if isinstance(what, Observation) else np.asarray(what)[None]
-        steps, similarities = (row[0] for row in self._vectors.search(queries, k))
-        return lookup.named(self._episodes, steps, similarities)
+        return lookup.named(self._episodes, *(row[0] for row in self._vectors.search(queries, k)))
 
     def novelty(
         self,
@@ -226,8 +232,7 @@ class ReplayMemory:
         Args:
             observations: or their vectors, float32 `[n, dimension]`.
             k: how many remembered steps each is compared with.
-            tasks: steps of these only; None means all.
-            before_cycle: steps of cycles before this one only; None means all.
+            tasks, before_cycle: steps of these only, and of cycles before this one; None means all.
         """
         among = self._catalogue.numbers(tasks, before_cycle)
         vectors = observations if isinstance(observations, np.ndarray) else self._embedder.embed(observations)
@@ -237,9 +242,15 @@ class ReplayMemory:
         """Remember pairs that are new, in one transaction; returns how many were."""
         return self._pairs.add(pairs)
 
-    def pairs(self, task: str | None = None, before_cycle: int | None = None) -> list[PreferencePair]:
-        """Remembered pairs in order of arrival, of this task and of cycles before this one."""
-        return self._pairs.get(task, before_cycle)
+    def pairs(self, tasks: Iterable[str] | None = None, before_cycle: int | None = None) -> Iterator[PreferencePair]:
+        """Remembered pairs in order of arrival, of these tasks and of cycles before this one, read page by page."""
+        return self._pairs.paged(self._pairs.numbers(tasks, before_cycle))
+
+    def draw_pairs(
+        self, count: int, rng: np.random.Generator, before_cycle: int, tasks: Iterable[str] | None = None
+    ) -> list[PreferencePair]:
+        """`count` pairs at random (or all there are) of cycles before this one, in order of arrival."""
+        return self._pairs.draw(count, rng, self._pairs.numbers(tasks, before_cycle))
 
     def add_judgements(self, judgements: Sequence[Judgement]) -> None:
         """Remember what annotators said, as far as it is new."""
@@ -252,11 +263,7 @@ class ReplayMemory:
     def stats(self) -> MemoryStats:
         """How much is remembered."""
         columns = self._catalogue.columns()
-        pages, free, size = (
-            self._database.execute(f"PRAGMA {name}").fetchone()[0]
-            for name in ("page_count", "freelist_count", "page_size")
-        )
-        return MemoryStats(len(columns["number"]), int(columns["length"].sum()), (pages - free) * size)
+        return MemoryStats(len(columns["number"]), int(columns["length"].sum()), used_bytes(self._database))
 
     def rebuild_index(self) -> None:
         """Make the vector index anew from SQLite."""
@@ -269,16 +276,10 @@ class ReplayMemory:
     def _view(self) -> View:
         dimension = self._embedder.dimension
         return self._catalogue.view(
-            4 * dimension,
+            NUMBER_BYTES * dimension,
             lambda numbers: lookup.mean_vectors(self._vectors, numbers, dimension),
             lambda view, queries, count: lookup.nearest(self._vectors, view, queries, count),
         )
-
-    def _embed(self, episodes: Sequence[Episode]) -> list[np.ndarray]:
-        observations = [step.observation for episode in episodes for step in episode.steps]
-        matrix = self._embedder.embed(observations) if observations else np.empty((0, self._embedder.dimension))
-        ends = np.cumsum([len(episode.steps) for episode in episodes])
-        return np.split(matrix, ends[:-1]) if episodes else []
 
     def _check(self, episode: Episode, matrix: np.ndarray) -> None:
         if np.shape(matrix) != (len(episode.steps), self._embedder.dimension) or not np.isfinite(matrix).all():
@@ -296,4 +297,5 @@ class ReplayMemory:
             self._episodes.delete(numbers.tolist())
             self._vectors.drop(list(zip(numbers.tolist(), lengths, strict=True)))
             self._catalogue.remove(numbers)
+            self._pairs.forget_gone(cycles)
             self._judgements.forget_gone(cycles)

@@ -12,12 +12,12 @@ from typing import Literal
 import numpy as np
 
 from envs.component import UserError
-from memory.codec import pack_floats, unpack_floats
 from memory.database import Database
 from memory.embedding import Embedder
 from memory.index import FaissIndex, VectorIndex
 from memory.index_file import Head, read_file, read_head, write_file
 from memory.schema import STEP_BITS
+from memory.unit_vectors import pack_vectors, unpack_vectors
 
 _CHUNK = 512  # episodes read at once in a rebuild
 _SAVE_SHARE = 0.1  # a saved index that lacks less than this is not written again yet
@@ -44,10 +44,10 @@ class Vectors:
         self._drop_file_of_the_future()
 
     def put(self, episode: int, vectors: np.ndarray) -> None:
-        """Store float32 `[steps, dimension]` of a new episode, in the caller's transaction."""
+        """Store float32 `[steps, dimension]` of a new episode, rounded, in the caller's transaction."""
         self._database.execute(
             "INSERT INTO vectors (episode, embedder, data) VALUES (?, ?, ?)",
-            (episode, self._number, pack_floats(vectors)),
+            (episode, self._number, pack_vectors(vectors)),
         )
         self._log([(episode, 1, len(vectors))])
 
@@ -57,7 +57,7 @@ class Vectors:
         self._log([(number, 0, length) for number, length in episodes])
 
     def get(self, episode: int) -> np.ndarray:
-        """Float32 `[steps, dimension]` of one episode."""
+        """Float32 `[steps, dimension]` of one episode, as `memory.unit_vectors` rounds them."""
         row = self._database.execute("SELECT data FROM vectors WHERE episode = ?", (episode,)).fetchone()
         if row is None:
             raise self._damaged(f"the vectors of episode {episode} are missing")
@@ -197,9 +197,10 @@ class Vectors:
         return self._last_change() if first is None else first - 1
 
     def _unpack(self, episode: int, data: bytes) -> np.ndarray:
-        if len(data) % (4 * self._embedder.dimension):
-            raise self._damaged(f"the vectors of episode {episode} are cut short")
-        return unpack_floats(data).reshape(-1, self._embedder.dimension)
+        try:
+            return unpack_vectors(data, self._embedder.dimension)
+        except ValueError as error:
+            raise self._damaged(f"the vectors of episode {episode} are cut short") from error
 
     def _damaged(self, what: str) -> UserError:
         return UserError(f"{self._database.path}: {what}. Restore the file from a copy, or use another --dir.")

@@ -15,12 +15,13 @@ from typing import Any
 import numpy as np
 
 from envs.types import StopReason
-from memory.codec import STEP_COLUMNS, unpack_action, unpack_choices, unpack_floats, unpack_step
+from memory.codec import STEP_COLUMNS, unpack_action, unpack_choices, unpack_step
 from memory.database import DamagedError
 from memory.images import unpack_numbers
 from memory.index_check import index_troubles
 from memory.parts import Parts
 from memory.schema import STEP_BITS
+from memory.unit_vectors import NUMBER_BYTES, unpack_vectors
 
 _PLACES = (1 << STEP_BITS) - 1
 
@@ -63,12 +64,10 @@ def verify(parts: Parts) -> Health:
 
 def _look(parts: Parts) -> Health:
     health = Health()
-    shown: Counter[int] = Counter()
-    damaged = parts.pictures.damaged()
     lengths = _heads(parts, health)
-    _steps(parts, health, lengths, shown)
-    _pair_rows(parts, health, shown)
-    _pictures(parts, health, shown, damaged)
+    _steps(parts, health, lengths)
+    _pair_rows(parts, health)
+    _pictures(parts, health)
     _vectors(parts, health, lengths)
     _lists(parts, health)
     if not health.episodes and not health.loose and not health.rest:  # else the index can't be held against anything
@@ -88,8 +87,8 @@ def _heads(parts: Parts, health: Health) -> dict[int, int]:
     return lengths
 
 
-def _steps(parts: Parts, health: Health, lengths: dict[int, int], shown: Counter[int]) -> None:
-    """Each step decodes; each episode has steps 0 to length - 1. Counts the pictures that are shown."""
+def _steps(parts: Parts, health: Health, lengths: dict[int, int]) -> None:
+    """Each step decodes; each episode has steps 0 to length - 1."""
     found: Counter[int] = Counter()
     strays = 0
     for number, *row in parts.database.execute(f"SELECT number, {STEP_COLUMNS} FROM steps ORDER BY number"):
@@ -97,7 +96,7 @@ def _steps(parts: Parts, health: Health, lengths: dict[int, int], shown: Counter
         if episode not in lengths:
             strays += 1
             continue
-        if trouble := _trouble(_read_step, tuple(row), shown):
+        if trouble := _trouble(_read_step, tuple(row)):
             health.episodes[episode] = f"its step {place} is damaged ({trouble})"
         elif place != found[episode]:
             health.episodes[episode] = f"its step {found[episode]} is missing"
@@ -106,15 +105,15 @@ def _steps(parts: Parts, health: Health, lengths: dict[int, int], shown: Counter
         if found[episode] != length:
             health.episodes.setdefault(episode, f"it has {found[episode]} steps of {length}")
     for number, data in parts.database.execute("SELECT number, final_pictures FROM episodes"):
-        if trouble := _trouble(_count, data, shown):
+        if trouble := _trouble(unpack_numbers, data):
             health.episodes[number] = f"its last sight is damaged ({trouble})"
     if strays:
         health.loose.append(f"{strays} steps belong to no episode")
     health.looked_at["steps"] = found.total()
 
 
-def _pair_rows(parts: Parts, health: Health, shown: Counter[int]) -> None:
-    """Each pair decodes. Counts the pictures that are shown."""
+def _pair_rows(parts: Parts, health: Health) -> None:
+    """Each pair decodes."""
     actions = [
         ", ".join([side, *(f"{side}_{part}" for part in ("tokens", "logprobs", "mode", "command", "readable"))])
         for side in ("chosen", "rejected")
@@ -123,14 +122,15 @@ def _pair_rows(parts: Parts, health: Health, shown: Counter[int]) -> None:
     count = 0
     for number, pictures, choices, margin, episodes, *answers in parts.database.execute(sql):
         count += 1
-        trouble = _trouble(_read_pair, choices, episodes, answers) or _trouble(_count, pictures, shown)
+        trouble = _trouble(_read_pair, choices, episodes, answers) or _trouble(unpack_numbers, pictures)
         if trouble or not math.isfinite(margin):
             health.pairs[number] = f"it is damaged ({trouble or 'its margin is no number'})"
     health.looked_at["pairs"] = count
 
 
-def _pictures(parts: Parts, health: Health, shown: Counter[int], damaged: dict[int, str]) -> None:
+def _pictures(parts: Parts, health: Health) -> None:
     """Each picture that is shown is there and whole, and its mentions are counted."""
+    shown, damaged = parts.pictures.shown(), parts.pictures.damaged()
     counted = dict(parts.database.execute("SELECT number, uses FROM pictures"))
     missing = {number: f"picture {number} is missing" for number in shown if number not in counted}
     _blame(parts, health, damaged | missing)
@@ -149,19 +149,16 @@ def _blame(parts: Parts, health: Health, bad: dict[int, str]) -> None:
     """Name what shows a picture that can't be shown."""
     if not bad:
         return
-    for table, column, by_number, shift in (
-        ("steps", "pictures", health.episodes, STEP_BITS),
-        ("episodes", "final_pictures", health.episodes, 0),
-        ("pairs", "pictures", health.pairs, 0),
-    ):
-        for number, data in parts.database.execute(f"SELECT number, {column} FROM {table}"):
-            if len(data) % 8 == 0 and (first := next((n for n in unpack_numbers(data) if n in bad), None)) is not None:
-                by_number.setdefault(number >> shift, bad[first])
+    for table, number, pictures in parts.pictures.mentions():
+        first = next((picture for picture in pictures if picture in bad), None)
+        if first is not None:
+            owner = number >> STEP_BITS if table == "steps" else number
+            (health.pairs if table == "pairs" else health.episodes).setdefault(owner, bad[first])
 
 
 def _vectors(parts: Parts, health: Health, lengths: dict[int, int]) -> None:
     """Each step has a vector that is finite and of the right length, all from one embedder."""
-    width = 4 * parts.embedder.dimension
+    width = NUMBER_BYTES * parts.embedder.dimension
     there: set[int] = set()
     makers: set[int] = set()
     strays = 0
@@ -172,7 +169,7 @@ def _vectors(parts: Parts, health: Health, lengths: dict[int, int]) -> None:
             strays += 1
         elif not isinstance(data, bytes) or len(data) != width * lengths[episode]:
             health.episodes.setdefault(episode, "its vectors are cut short")
-        elif not np.isfinite(unpack_floats(data)).all():
+        elif not np.isfinite(unpack_vectors(data, parts.embedder.dimension)).all():
             health.episodes.setdefault(episode, "a vector of it is not finite")
     for episode in lengths.keys() - there:
         health.episodes.setdefault(episode, "its vectors are missing")
@@ -189,9 +186,9 @@ def _lists(parts: Parts, health: Health) -> None:
         health.loose.append(f"{damaged} judgements don't say whose answers they are about")
 
 
-def _read_step(row: tuple[Any, ...], shown: Counter[int]) -> None:
+def _read_step(row: tuple[Any, ...]) -> None:
     unpack_step(row, ())
-    _count(row[1], shown)
+    unpack_numbers(row[1])
 
 
 def _read_pair(choices: str | None, episodes: str, answers: Sequence[Any]) -> None:
@@ -201,11 +198,7 @@ def _read_pair(choices: str | None, episodes: str, answers: Sequence[Any]) -> No
         unpack_action(*answer)
 
 
-def _count(pictures: bytes, shown: Counter[int]) -> None:
-    shown.update(unpack_numbers(pictures))
-
-
-def _trouble(read: Callable[..., None], *what: Any) -> str:
+def _trouble(read: Callable[..., object], *what: Any) -> str:
     """Why it can't be read; empty if it can."""
     try:
         read(*what)

@@ -79,7 +79,7 @@ class Ledger:
     def replace_fact(self, name: str, value: Any) -> None:
         """The run goes on with something else; called inside the transaction that makes it so."""
         with self.database.transaction():
-            self.database.execute("UPDATE loop_facts SET value = ? WHERE name = ?", (json.dumps(value), name))
+            self.database.execute("INSERT OR REPLACE INTO loop_facts VALUES (?, ?)", (name, json.dumps(value)))
 
     def chosen(self) -> dict[str, int]:
         """What was chosen from the machine when the run began (threads, token budget): it is chosen only once."""

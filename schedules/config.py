@@ -5,7 +5,7 @@ import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import yaml
 from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
@@ -71,6 +71,8 @@ class MemoryPlan(Settings):
         on: without it nothing is recalled or rehearsed (episodes are still kept).
         capacity: most episodes kept.
         capacity_mb: most megabytes (1e6 bytes) of episodes with their pictures kept; None for no bound.
+        pair_capacity: most preference pairs kept; those whose episodes are gone go with them.
+        durability: what a power cut may take: `normal` the last second, `full` nothing. A kill takes nothing.
         lived: episodes of each known regime lived in before the first cycle.
         rehearsal_steps: remembered decisions the champion is asked about, each cycle.
         embedder: what makes observations comparable, see `agent.embedders`.
@@ -79,6 +81,8 @@ class MemoryPlan(Settings):
     on: bool = True
     capacity: int = Field(20_000, ge=16)
     capacity_mb: float | None = Field(None, ge=1)
+    pair_capacity: int = Field(10_000, ge=1)
+    durability: Literal["normal", "full"] = "normal"
     lived: int = Field(256, ge=0)
     rehearsal_steps: int = Field(1024, ge=1)
     retention: dict[str, Any] = Field(default_factory=lambda: {"type": "balanced"})

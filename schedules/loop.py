@@ -50,7 +50,7 @@ class Loop:
         self.regimes = timeline(stream)
         worlds = {name: regime.world for name, regime in stream.regimes.items()}
         self.pool = WorldPool(worlds, stream.workers)
-        self.database = Database(folder / DATABASE)
+        self.database = Database(folder / DATABASE, stream.memory.durability)
         try:
             self._open()
         except BaseException:
@@ -65,7 +65,10 @@ class Loop:
         facts = {"stream": stream.model_dump(mode="json"), "base": self.policy.checkpoint.identity}
         self.ledger.bind(facts | environment(self.policy.threads, self.policy.budget.tokens))
         plan = stream.memory
-        settings = MemorySettings(capacity=plan.capacity, capacity_mb=plan.capacity_mb, retention=plan.retention)
+        settings = MemorySettings(
+            capacity=plan.capacity, capacity_mb=plan.capacity_mb, pair_capacity=plan.pair_capacity,
+            retention=plan.retention,
+        )  # fmt: skip
         embedder = build_embedder(plan.embedder, lambda: self.policy)
         self.memory = ReplayMemory(self.database, embedder, settings)
         self.committed = self.ledger.cycles()

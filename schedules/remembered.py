@@ -26,10 +26,7 @@ class RememberedPairs:
     def draw(self, count: int) -> list[PreferencePair]:
         """See `agent.lesson.PairMemory`."""
         with self.loop.phase("memory"):
-            live = set(self.loop.live(self.cycle))
-            there = [pair for pair in self.loop.memory.pairs(before_cycle=self.cycle) if pair.task in live]
-            if len(there) > count:
-                there = [there[i] for i in sorted(self.rng.choice(len(there), count, replace=False).tolist())]
+            there = self.loop.memory.draw_pairs(count, self.rng, self.cycle, self.loop.live(self.cycle))
             told = ((name, f"replayed: a pair of cycle {pair.cycle}") for pair in there for name in pair.episodes)
             self.loop.memory.draws.note(self.cycle, "pairs", told)
         return there

@@ -15,7 +15,7 @@ import torch
 from agent.lvlm.checkpoint import Checkpoint
 from agent.lvlm.crew import Crew
 from agent.lvlm.families import find_finish, is_plain, masks_hold
-from agent.lvlm.kept import Kept
+from agent.lvlm.lower import LowerStates
 from agent.lvlm.rows import Picture, Prompt, Row, Told, branches
 from agent.lvlm.tower import Inputs, LlamaTower
 from agent.lvlm.whole import Whole
@@ -38,7 +38,7 @@ class Engine:
         self, checkpoint: Checkpoint, pad: int, first_adapted_layer: int, keep_bytes: int, threads: int = 1
     ) -> None:
         self.model = checkpoint.model
-        self.kept: Kept[torch.Tensor] = Kept(keep_bytes)
+        self.kept = LowerStates(keep_bytes)
         self.embed = self.model.get_input_embeddings()
         self.head = self.model.get_output_embeddings()
         self.image_token = checkpoint.image_token
@@ -100,8 +100,7 @@ class Engine:
         """What the layers below every adapter make of each row, `[length, hidden]`: kept, or computed now."""
         if not tower.split:
             return [None] * len(rows)
-        keys = [row.key for row in rows]
-        kept = [self.kept.get(key) for key in keys]
+        kept = [self.kept.get(row) for row in rows]
         missing = [i for i, states in enumerate(kept) if states is None]
 
         def compute(some: Sequence[int]) -> list[torch.Tensor]:
@@ -111,7 +110,7 @@ class Engine:
         for share, found in zip(shares := self.crew.shares(missing), self.crew.map(compute, shares), strict=True):
             for i, states in zip(share, found, strict=True):
                 kept[i] = states
-        self.kept.put({keys[i]: state for i in missing if (state := kept[i]) is not None})
+        self.kept.put((rows[i], state) for i in missing if (state := kept[i]) is not None)
         return kept
 
     @staticmethod

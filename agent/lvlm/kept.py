@@ -41,6 +41,12 @@ class Kept(Generic[T]):
         self.bytes = 0
         self._results: OrderedDict[bytes, T] = OrderedDict()
 
+    def __len__(self) -> int:
+        return len(self._results)
+
+    def __contains__(self, key: bytes) -> bool:
+        return key in self._results
+
     def get(self, key: bytes) -> T | None:
         """A result, if it is there."""
         found = self._results.get(key)

@@ -84,6 +84,11 @@ class Row:
         pictures = (picture.key for picture in self.pictures)
         return b"|".join((self.prompt.ids.tobytes(), self.appended.tobytes(), branches, *pictures))
 
+    @property
+    def start(self) -> "Row":
+        """The bare prompt."""
+        return Row(self.prompt, self.pictures, self.appended[:0], ())
+
     def chains(self) -> list[list[int]]:
         """Places of the appended tokens on the way to each leaf; one empty way if there are none."""
         inner = set(self.parents)

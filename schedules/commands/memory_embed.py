@@ -11,6 +11,7 @@ from memory.database import Database
 from memory.embedding import Embedder
 from memory.reembedding import Reembedding
 from memory.store import MemorySettings, ReplayMemory
+from schedules.beside import allow_beside, note_beside
 from schedules.checkpoint import Ledger, difference
 from schedules.commands.opening import embedder_of
 from schedules.commands.remembering import run_folder
@@ -25,12 +26,15 @@ TYPE = "memory.embedder.type="
 def main(args: Namespace) -> None:
     """Make them anew, from the start or from where it was stopped; then let the run know its new embedder."""
     folder = run_folder(args)
-    stream = load_stream(args.stream or str(folder / SETTINGS), alone(args.set))
+    spelled = args.stream or str(folder / SETTINGS)
     console = Console()
     with Database(folder / DATABASE) as database:
         ledger = Ledger(database)
+        allow_beside(ledger, folder)
+        stream = load_stream(spelled, alone(args.set))
         check_stream(stream, ledger, folder)
         embedder = embedder_of(stream, ledger)
+        note_beside(ledger, spelled, folder)
         write_settings(stream, folder)  # first: a command that is given again without --set goes on with the same
         made = embed(database, ledger, stream, embedder, console)
     say(console, f"{made} episodes in {folder} have vectors of {embedder.version}; the run can be resumed with them.")

@@ -8,8 +8,9 @@ from agent.policy import Policy
 from envs.component import UserError
 from memory.database import Database
 from memory.embedding import Embedder
+from schedules.beside import allow_beside
 from schedules.checkpoint import Ledger
-from schedules.config import StreamSettings, allow_modules, load_stream
+from schedules.config import StreamSettings, load_stream
 from schedules.folder import DATABASE, SETTINGS, require_run
 
 
@@ -37,7 +38,7 @@ def policy_of(stream: StreamSettings, folder: str | None) -> Policy:
 
 
 def stored_embedder(ledger: Ledger, folder: Path) -> Embedder:
-    """The embedder of a run whose database is open; modules of the user's may lie in its folder.
+    """The embedder of a run whose database is open; modules of the user's may lie in its folder or beside its stream.
 
     Raises:
         UserError: the run stopped before it began, or its model is not what it was.
@@ -45,7 +46,7 @@ def stored_embedder(ledger: Ledger, folder: Path) -> Embedder:
     told = ledger.fact("stream")
     if told is None:
         raise UserError(f"{folder} holds a run that stopped before it began. Go on with --resume.")
-    allow_modules(folder)
+    allow_beside(ledger, folder)
     return embedder_of(StreamSettings.model_validate(told), ledger)
 
 

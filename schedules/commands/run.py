@@ -8,6 +8,7 @@ from pathlib import Path
 from rich.console import Console
 
 from envs.check import check_world
+from schedules.beside import note_beside
 from schedules.commands.opening import spelled, stream_of
 from schedules.config import BUNDLED, StreamSettings, as_yaml, find_stream
 from schedules.cycle import run_stream
@@ -25,15 +26,16 @@ def main(args: Namespace) -> None:
     if args.resume and finished(folder):
         say(console, f"{folder} holds a finished run: there is nothing to resume.")
     else:
-        go(stream, folder, console, resume_command(args, folder))
+        go(stream, spelled(args), folder, console, resume_command(args, folder))
     console.print(summary_table(json.loads((folder / REPORT).read_text()), folder))
 
 
-def go(stream: StreamSettings, folder: Path, console: Console, resume: str) -> None:
-    """Run what is left of `stream` in `folder`."""
+def go(stream: StreamSettings, file: str, folder: Path, console: Console, resume: str) -> None:
+    """Run what is left of `stream`, which was read from `file`, in `folder`."""
     progress = for_console(console)
     loop = opened(stream, folder, progress)
     try:
+        note_beside(loop.ledger, file, folder)
         say(console, intention(loop))
         with progress:
             left = loop.next_cycle <= len(stream.cycles)

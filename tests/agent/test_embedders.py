@@ -15,7 +15,7 @@ from agent.policy import Policy
 from envs.component import UserError, load, names
 from envs.types import Observation
 from memory.embedding import Embedder
-from memory.index import unit
+from memory.unit_vectors import unit
 from tests.tiny import build_tiny
 from tests.tiny_families import build_family
 
@@ -104,6 +104,28 @@ def test_the_state_is_that_of_the_last_real_token(policy: Policy) -> None:
         np.testing.assert_allclose(vector, expected, atol=1e-5)
         padded = np.concatenate([unit(states[:1].numpy())[0], expected[half:]])
         assert not np.allclose(vector, padded, atol=1e-2), "the first token's state would be another"
+
+
+def test_what_was_played_is_not_read_again(policy: Policy, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Decisions leave the lower states of prompts with answers behind them; the vectors are those of bare prompts."""
+    tower = policy.engine.tower
+    assert tower is not None
+    assert tower.split
+    embedder = LvlmEmbedder(policy)
+    policy.forget()
+    alone = embedder.embed(SEEN)
+    read = []
+    inner = tower.lower
+    monkeypatch.setattr(tower, "lower", lambda inputs: (read.append(len(inputs.wanted)), inner(inputs))[1])
+    policy.forget()
+    for seen in SEEN[:3]:
+        policy.table(seen, ("turn left", "turn right", "go"))
+    assert sum(read) == 3
+    np.testing.assert_allclose(embedder.embed(SEEN), alone, atol=1e-5)
+    assert sum(read) == 4, "the one that was not played"
+    policy.forget()
+    np.testing.assert_array_equal(embedder.embed(SEEN), alone)
+    assert sum(read) == 8, "nothing is left of it"
 
 
 def test_adapters_do_not_matter(tiny_folder: Path) -> None:

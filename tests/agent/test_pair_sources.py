@@ -117,7 +117,7 @@ def test_an_experts_pair_is_remembered(tmp_path: Path) -> None:
     with Database(tmp_path / "run.db") as database:
         memory = ReplayMemory(database, HashEmbedder(32), MemorySettings(capacity=6))
         assert memory.add_pairs(pairs) == 1
-        assert bits(memory.pairs()) == bits(pairs)
+        assert bits(list(memory.pairs())) == bits(pairs)
         assert memory.add_pairs([replace(pairs[0], reference_logprobs=(-1.0, -2.0))]) == 0
 
 

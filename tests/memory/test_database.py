@@ -131,6 +131,25 @@ def test_a_store_of_the_future_is_refused(tmp_path):
         Database(path)
 
 
+@pytest.mark.parametrize(
+    ("lost", "said"),
+    [
+        ("DROP TABLE parts", "has no table 'parts', as a damaged file that was salvaged may"),
+        ("DELETE FROM parts", "has tables of test without their version"),
+        ("PRAGMA user_version = 0", "has no format, as a damaged"),
+    ],
+)
+def test_a_salvaged_file_that_lost_its_versions_is_refused(database, lost, said):
+    """It is not taken for a new one, nor for one of some version: what is there is left as it is."""
+    put(database, 1)
+    database.execute(lost)
+    database.close()
+    for _ in range(2):
+        with pytest.raises(UserError, match=rf"{said}.* Restore it from a copy"), Database(database.path) as again:
+            again.migrate("test", TABLE)
+    assert sqlite3.connect(database.path).execute("SELECT x FROM t").fetchall() == [(1,)]
+
+
 def test_no_database_is_refused_and_the_lock_is_let_go(tmp_path):
     path = tmp_path / "run.db"
     path.write_bytes(b"this is no database" * 100)

@@ -10,6 +10,7 @@ from envs.types import StopReason
 from memory.embedding import HashEmbedder
 from memory.recall import Failure
 from memory.store import MemorySettings, ReplayMemory
+from memory.unit_vectors import pack_vectors, unpack_vectors
 from tests.memory.making import episode
 
 UNIFORM = load("memory.recall", {"type": "uniform"}, "recall").build()
@@ -125,7 +126,8 @@ def test_failures_are_those_of_the_last_cycle_that_played_a_task(memory, rng):
     assert ask(9, tasks=["nobody"]) == []
     steps = failures_of(*memory.get(["1"]))
     vectors = {memory.failures(1, rng, 4, tasks=["a"])[0].vector.tobytes() for _ in range(30)}
-    assert vectors == {f.vector.tobytes() for f in steps}
+    stored = unpack_vectors(pack_vectors(np.stack([f.vector for f in steps])), 32)
+    assert vectors == {vector.tobytes() for vector in stored}
 
 
 def logged(memory):

@@ -5,7 +5,7 @@ import pytest
 
 from envs.types import Observation
 from memory.embedding import HashEmbedder
-from memory.index import unit
+from memory.unit_vectors import unit
 from tests.memory.making import picture
 
 RNG = np.random.default_rng(0)

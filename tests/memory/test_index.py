@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from memory.index import ExactIndex, FaissIndex, unit
+from memory.index import ExactIndex, FaissIndex
 from memory.index_lists import Lists
+from memory.unit_vectors import unit
 
 
 class Listed(FaissIndex):

@@ -26,7 +26,7 @@ def expected(database, query, k):
     """What exact search over the table of vectors says: (episode id, step, similarity)."""
     index = ExactIndex(DIMENSION)
     for number, data in database.execute("SELECT episode, data FROM vectors"):
-        rows = np.frombuffer(data, np.float32).reshape(-1, DIMENSION)
+        rows = np.frombuffer(data, np.float16).astype(np.float32).reshape(-1, DIMENSION)
         index.add((number << 20) + np.arange(len(rows)), rows)
     steps, near = index.search(query[None], k)
     names = dict(database.execute("SELECT number, id FROM episodes"))

@@ -52,8 +52,8 @@ SPOILT = [
     ("UPDATE episodes SET final_pictures = x'01' WHERE number = 1", "its last sight is damaged"),
     ("UPDATE episodes SET stop = 'bored' WHERE number = 1", "its row is damaged"),
     ("DELETE FROM vectors WHERE episode = 1", "its vectors are missing"),
-    ("UPDATE vectors SET data = substr(data, 5) WHERE episode = 1", "its vectors are cut short"),
-    (f"UPDATE vectors SET data = x'{'0000c07f' * 64}' WHERE episode = 1", "a vector of it is not finite"),
+    ("UPDATE vectors SET data = substr(data, 3) WHERE episode = 1", "its vectors are cut short"),
+    (f"UPDATE vectors SET data = x'{'007e' * 64}' WHERE episode = 1", "a vector of it is not finite"),
 ]  # fmt: skip
 
 
@@ -124,7 +124,7 @@ def test_a_flipped_byte_in_the_index_file_is_found_and_mended(database, lived, t
 
 def test_an_index_that_says_other_than_the_vectors_is_found(database, lived, rng):
     """Its checksum is right; only the neighbours tell."""
-    database.execute("UPDATE vectors SET data = ? WHERE episode = 3", (rng.normal(size=64).astype("<f4").tobytes(),))
+    database.execute("UPDATE vectors SET data = ? WHERE episode = 3", (rng.normal(size=64).astype("<f2").tobytes(),))
     opened = open_parts(database)
     assert opened.vectors.file_state() == "sound"
     (said,) = verify(opened).index

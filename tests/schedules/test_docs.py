@@ -31,7 +31,7 @@ BLOCKS = [(name, text) for name, page in PAGES.items() for text in re.findall(r"
 ROW = re.compile(r"^\| `([\w.]+)` \| `([^`]+)` \|", re.MULTILINE)
 SHARED_PAGE = {"rloo": "grpo", "reinforce": "grpo"}
 MEMORY_PAGES = {
-    "retention": ("capacity", "capacity_mb", "retention"),
+    "retention": ("capacity", "capacity_mb", "pair_capacity", "durability", "retention"),
     "recall": ("on", "lived", "rehearsal_steps", "recall"),
 }
 WORLD = {"id": "envs.cards:NumberLine-v0", "success": {"info": "success"}}

@@ -246,6 +246,16 @@ def test_a_store_that_cannot_be_opened_now(folder: Path, capsys: pytest.CaptureF
     )
 
 
+@pytest.mark.parametrize("lost", ["DROP TABLE parts", "DELETE FROM parts"])
+def test_a_store_that_lost_its_versions(folder: Path, capsys: pytest.CaptureFixture, lost: str) -> None:
+    with Database(folder / "run.db") as database:
+        database.execute(lost)
+    for action in ("verify", "stats"):
+        told = said(capsys, action, code=2)
+        assert told.startswith("holdtrue: runs/small/run.db has ")
+        assert told.endswith("Restore it from a copy, or begin a new run in another --dir.\n")
+
+
 def test_a_run_that_never_began(tmp_path: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert said(capsys, "stats", code=2) == (

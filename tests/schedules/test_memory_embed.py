@@ -141,6 +141,35 @@ def test_a_users_own_embedder_beside_the_stream(folder: Path) -> None:
     assert main(["run", str(stream), "--dir", str(folder), "--resume", *own]) == 0
 
 
+def test_later_commands_find_it_there_too(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    """They name the run only; and without what the run knows of its stream they can't."""
+    stream = folder.parent / "small.yaml"
+    (folder.parent / "own_lengths_2").mkdir()
+    (folder.parent / "own_lengths_2" / "embedder.py").write_text(OWN)
+    begun = sys.path.copy()
+    own = ("--set", "memory.embedder.type=own_lengths_2.embedder")
+    assert main(["memory", "embed", str(stream), "--dir", str(folder), *own]) == 0
+
+    def later(*command: str) -> int:
+        """As in a process of its own."""
+        monkeypatch.setattr(sys, "path", begun.copy())
+        for name in ("own_lengths_2", "own_lengths_2.embedder"):
+            monkeypatch.delitem(sys.modules, name, raising=False)
+        return main(["memory", *command, "--dir", str(folder)])
+
+    assert later("search", "go") == 0
+    assert later("embed") == 0
+    with Database(folder / "run.db") as database:
+        database.execute("DELETE FROM loop_facts WHERE name = 'beside'")
+    capsys.readouterr()
+    assert later("search", "go") == 2
+    assert "own_lengths_2" in capsys.readouterr().err
+    assert main(["run", str(stream), "--dir", str(folder), "--resume", *own, "--set", "memory.embedder.scale=1"]) == 0
+    assert later("search", "go") == 0, "a run says so too"
+
+
 def test_nothing_else_may_change(folder: Path, capsys: pytest.CaptureFixture) -> None:
     settings = (folder / "stream.yaml").read_bytes()
     assert embed(folder, *TO_HASH, "--set", "seed=5") == 2

@@ -20,6 +20,7 @@ from memory.store import ReplayMemory
 from schedules import cycle, loop, playing
 from schedules.checkpoint import Ledger
 from schedules.cli import main
+from schedules.commands import run as run_command
 from schedules.report import RUN_KEYS
 from schedules.tracking import Tracker
 
@@ -126,6 +127,23 @@ def test_worlds_in_processes_of_their_own_change_nothing(stream: Path, whole: Pa
     for name in ("cycle-001", "cycle-002"):
         file = Path("adapters") / name / "adapter_model.safetensors"
         assert (folder / file).read_bytes() == (whole / file).read_bytes()
+
+
+def test_nothing_is_lost_to_a_power_cut_where_that_is_asked_for(
+    stream: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SQLite's `synchronous`: 1 is normal, 2 waits for the disk at every commit."""
+    asked = []
+
+    def look(opened: loop.Loop) -> None:
+        asked.append(opened.database.execute("PRAGMA synchronous").fetchone()[0])
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(run_command, "run_stream", look)
+    for more in ((), ("--set", "memory.durability=full")):
+        shutil.rmtree(folder)
+        assert run(stream, folder, *more) == 130
+    assert asked == [1, 2]
 
 
 def test_a_refused_candidate_leaves_no_adapter(stream: Path, folder: Path) -> None:
