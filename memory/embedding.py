@@ -7,7 +7,8 @@ from typing import Protocol
 
 import numpy as np
 
-from envs.types import Observation
+from envs.preface import own
+from envs.types import Episode, Observation
 
 
 class Embedder(Protocol):
@@ -25,6 +26,15 @@ class Embedder(Protocol):
     def embed(self, observations: Sequence[Observation]) -> np.ndarray:
         """Float32 `[n, dimension]`, finite, of any length: similarity is the cosine."""
         ...
+
+
+def embed_steps(embedder: Embedder, episodes: Sequence[Episode]) -> np.ndarray:
+    """What the worlds themselves showed at every step, in order, float32 `[steps, dimension]`.
+
+    Without what was put in front: steps are alike where their worlds were.
+    """
+    shown = [own(step) for episode in episodes for step in episode.steps]
+    return embedder.embed(shown) if shown else np.empty((0, embedder.dimension), np.float32)
 
 
 class HashEmbedder:

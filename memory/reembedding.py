@@ -10,7 +10,7 @@ import numpy as np
 
 from memory.codec import pack_floats
 from memory.database import Database
-from memory.embedding import Embedder
+from memory.embedding import Embedder, embed_steps
 from memory.episodes import Episodes
 from memory.images import Pictures
 from memory.schema import MIGRATIONS, VECTORS
@@ -105,12 +105,11 @@ class Reembedding:
 
     def _embed(self, numbers: list[int]) -> None:
         episodes = self._episodes.read(numbers)
-        seen = [step.observation for episode in episodes for step in episode.steps]
-        dimension = self._embedder.dimension
-        matrix = self._embedder.embed(seen) if seen else np.empty((0, dimension), np.float32)
-        if np.shape(matrix) != (len(seen), dimension) or not np.isfinite(matrix).all():
+        dimension, steps = self._embedder.dimension, sum(len(episode.steps) for episode in episodes)
+        matrix = embed_steps(self._embedder, episodes)
+        if np.shape(matrix) != (steps, dimension) or not np.isfinite(matrix).all():
             raise ValueError(
-                f"memory.embedder {self._embedder.version}: vectors must be finite [{len(seen)}, {dimension}], these "
+                f"memory.embedder {self._embedder.version}: vectors must be finite [{steps}, {dimension}], these "
                 f"are {list(np.shape(matrix))}"
             )
         ends = np.cumsum([len(episode.steps) for episode in episodes])

@@ -4,7 +4,7 @@ SQLite is the truth; the catalogue in RAM and the vector index are made from it.
 the transaction that commits the cycle, so that a cycle which is repeated after a kill meets the same memory.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +17,7 @@ from memory import lookup
 from memory.catalogue import Catalogue, View, places
 from memory.database import Database
 from memory.draws import REHEARSAL, Draws
-from memory.embedding import Embedder
+from memory.embedding import Embedder, embed_steps
 from memory.episodes import Episodes
 from memory.images import Pictures
 from memory.judgements import Judgement, Judgements
@@ -28,6 +28,7 @@ from memory.recall import Failure, Recall, checked
 from memory.retention import Retention
 from memory.room import make_room
 from memory.schema import MIGRATIONS
+from memory.successes import Successes
 from memory.vectors import Vectors
 
 
@@ -214,6 +215,10 @@ class ReplayMemory:
         steps, similarities = (row[0] for row in self._vectors.search(queries, k))
         return lookup.named(self._episodes, steps, similarities)
 
+    def successes(self, before_cycle: int, usable: Callable[[str], bool]) -> Successes:
+        """Steps of successful episodes of cycles before this one; see `memory.successes`."""
+        return Successes(self._database, self._vectors, self._embedder, before_cycle, usable)
+
     def novelty(
         self,
         observations: Sequence[Observation],
@@ -273,10 +278,8 @@ class ReplayMemory:
         )
 
     def _embed(self, episodes: Sequence[Episode]) -> list[np.ndarray]:
-        observations = [step.observation for episode in episodes for step in episode.steps]
-        matrix = self._embedder.embed(observations) if observations else np.empty((0, self._embedder.dimension))
         ends = np.cumsum([len(episode.steps) for episode in episodes])
-        return np.split(matrix, ends[:-1]) if episodes else []
+        return np.split(embed_steps(self._embedder, episodes), ends[:-1]) if episodes else []
 
     def _check(self, episode: Episode, matrix: np.ndarray) -> None:
         if np.shape(matrix) != (len(episode.steps), self._embedder.dimension) or not np.isfinite(matrix).all():
