@@ -16,6 +16,7 @@ from memory.successes import Place, Query
 
 EXAMPLE = "Example:\n{asked}\nAnswer: {said}\n\n"
 QUESTION = "Now:\n"
+USE = "example"
 
 
 class Door(Protocol):
@@ -39,7 +40,7 @@ class Examples:
 
     def __init__(self, memory: ReplayMemory, door: Door, count: int, cycle: int) -> None:
         """Show `count` examples, or as many as there are, from episodes of cycles before `cycle`."""
-        self._memory, self._door, self._count = memory, door, count
+        self._memory, self._door, self._count, self._cycle = memory, door, count, cycle
         self._successes = memory.successes(cycle, self._usable)
         self._chosen: dict[tuple[Any, ...], list[Place]] = {}
         self._told: dict[Place, Observation] = {}
@@ -55,6 +56,9 @@ class Examples:
         queries = [Query(one.ticket.task, one.ticket.seed, one.observation) for one in new.values()]
         found = self._successes.nearest(queries, self._count)
         self._chosen |= {key: best[::-1] for key, best in zip(new, found, strict=True)}
+        for query, best in zip(queries, found, strict=True):
+            why = f"like what {query.task} showed"
+            self._memory.draws.note(self._cycle, USE, [(place.episode, why) for place in best])
         self._read({place for best in found for place in best} - self._told.keys())
         return [self._prefaced(one, self._chosen[key]) for key, one in zip(keys, asked, strict=True)]
 

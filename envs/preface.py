@@ -49,8 +49,8 @@ def front(prefaced: Prefaced, world: Observation) -> dict[str, Any]:
     if seen is world:
         return {}
     text, pictures = len(seen.text) - len(world.text), len(seen.images) - len(world.images)
-    last = seen.images[pictures:] if pictures >= 0 else ()
-    if not seen.text.endswith(world.text) or any(a is not b for a, b in zip(last, world.images, strict=True)):
+    same = pictures >= 0 and all(a is b for a, b in zip(seen.images[pictures:], world.images, strict=True))
+    if not same or not seen.text.endswith(world.text):
         raise ValueError("a preface must leave the world's own text and pictures as they are, at the end")
     return {FRONT: {"text": text, "pictures": pictures, "episodes": list(prefaced.episodes)}}
 
