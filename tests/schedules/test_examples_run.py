@@ -1,7 +1,6 @@
 """A run that shows examples: champion and candidate sit the same exam, and being stopped changes nothing of it."""
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -41,13 +40,13 @@ def exams_kept(patch: pytest.MonkeyPatch) -> Exams:
 
 
 @pytest.fixture(scope="module")
-def whole(stream: Path, migrated: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, Exams]]:
+def whole(stream: Path, migrated: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Exams]:
     """A run that was never stopped, and its exams."""
     folder = prepared(tmp_path_factory.mktemp("whole") / "run", migrated)
     with pytest.MonkeyPatch.context() as patch:
         exams = exams_kept(patch)
         assert run(stream, folder) == 0
-    yield folder, exams
+    return folder, exams
 
 
 def asked(exam: list[Episode]) -> dict[str, tuple[str, tuple[bytes, ...]]]:
