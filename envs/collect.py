@@ -10,6 +10,7 @@ import numpy as np
 from envs.component import UserError
 from envs.multimodal import World
 from envs.pool import WorldPool
+from envs.preface import FRONT, Asked, Preface, Prefaced, front
 from envs.settings import Success
 from envs.stage import Answer, Order, Raised, Say, Shown, Start
 from envs.types import Action, Choices, Episode, Observation, Reply, Step, StopReason, Ticket
@@ -19,6 +20,8 @@ __all__ = ["Actor", "WorldPool", "check_repeatable", "collect", "same_observatio
 SPLIT_FROM = 4
 """Fewer worlds in flight are not worth two calls of the actor."""
 IN_ACTION = ("command", "readable", "cost")
+NOT_KEPT = (*IN_ACTION, FRONT)
+"""Of a world's info: what stands elsewhere in a step, and what is not the world's to say."""
 
 
 class Actor(Protocol):
@@ -45,6 +48,7 @@ def collect(
     pool: WorldPool,
     width: int = 64,
     on_tick: Callable[[int, int], None] | None = None,
+    preface: Preface | None = None,
 ) -> list[Episode]:
     """Play every ticket.
 
@@ -54,6 +58,7 @@ def collect(
     Args:
         width: worlds in flight at once; each tick is one `act` over all of them.
         on_tick: told the decisions taken and the episodes done, after every tick.
+        preface: asked before every `act` what is to stand in front of what the worlds show.
 
     Returns:
         Episodes in the order of `tickets`.
@@ -63,7 +68,7 @@ def collect(
     """
     if width < 1:
         raise UserError(f"width is {width}: at least one world must be in flight. Set it to 1 or more.")
-    play = _Play(actor, pool, tickets)
+    play = _Play(actor, pool, tickets, preface)
     try:
         return play.to_the_end(_rooms(width), on_tick)
     except BaseException:
@@ -87,6 +92,7 @@ class _Flight:
         "rng",
         "rule",
         "said",
+        "seen",
         "steps",
         "stop",
         "success",
@@ -99,15 +105,20 @@ class _Flight:
         self.rng = ticket_rng(ticket.id)
         self.steps: list[Step] = []
         self.said: Reply | None = None  # what the world has to answer
-        self.observation = Observation("")
+        self.observation = Observation("")  # what the world shows
+        self.seen = Prefaced(self.observation)  # and what the actor saw of it
         self.choices: Choices = None
         self.info: Mapping[str, Any] | None = None  # the last one of a step that reached the env
         self.stop: StopReason | None = None
         self.success = False
 
-    def say(self, reply: Reply) -> Order:
-        """What tells the world a reply."""
-        self.said = reply
+    def ask(self) -> Asked:
+        """What the world asks now."""
+        return Asked(self.ticket, len(self.steps), self.observation)
+
+    def say(self, seen: Prefaced, reply: Reply) -> Order:
+        """What tells the world a reply to what was seen."""
+        self.seen, self.said = seen, reply
         return Say(self.place, reply.text)
 
     def take(self, answer: Answer) -> None:
@@ -119,7 +130,7 @@ class _Flight:
             return
         if self.said is not None:
             info = answer.info
-            kept = {key: value for key, value in info.items() if key not in IN_ACTION}
+            kept = {key: value for key, value in info.items() if key not in NOT_KEPT}
             self._keep(_action(self.said, info["command"], info["readable"]), answer, info["cost"], kept)
             if info["command"] is not None:
                 self.info = info
@@ -147,7 +158,8 @@ class _Flight:
 
     def _keep(self, action: Action, told: Shown, cost: float, info: Mapping[str, Any]) -> None:
         ended = told.terminated, told.truncated
-        self.steps.append(Step(self.observation, self.choices, action, told.reward, cost, *ended, info))
+        info = {**info, **front(self.seen, self.observation)}
+        self.steps.append(Step(self.seen.observation, self.choices, action, told.reward, cost, *ended, info))
 
     def _end(self, terminated: bool) -> None:
         try:
@@ -175,8 +187,8 @@ class _Play:
     last bit, in this process and in any number of workers.
     """
 
-    def __init__(self, actor: Actor, pool: WorldPool, tickets: Sequence[Ticket]) -> None:
-        self.actor, self.pool, self.stage = actor, pool, pool.stage
+    def __init__(self, actor: Actor, pool: WorldPool, tickets: Sequence[Ticket], preface: Preface | None) -> None:
+        self.actor, self.pool, self.stage, self.preface = actor, pool, pool.stage, preface
         self.waiting = deque(enumerate(tickets))
         self.episodes: list[Episode | None] = [None] * len(tickets)
         self.done = 0
@@ -214,10 +226,12 @@ class _Play:
     def _think(self, flights: Sequence[_Flight]) -> list[Order]:
         if not flights:
             return []
+        asked = [f.ask() for f in flights]
+        seen = self.preface(asked) if self.preface is not None else [Prefaced(one.observation) for one in asked]
         replies = self.actor.act(
-            [f.observation for f in flights], [f.choices for f in flights], [f.rng for f in flights]
+            [one.observation for one in seen], [f.choices for f in flights], [f.rng for f in flights]
         )
-        return [flight.say(reply) for flight, reply in zip(flights, replies, strict=True)]
+        return [flight.say(one, reply) for flight, one, reply in zip(flights, seen, replies, strict=True)]
 
 
 def _action(reply: Reply, command: Any, readable: bool) -> Action:

@@ -7,6 +7,7 @@ from typing import Protocol
 
 import numpy as np
 
+from envs.preface import own
 from envs.types import Episode, Observation
 
 
@@ -28,20 +29,29 @@ class Embedder(Protocol):
 
 
 def embed_steps(embedder: Embedder, episodes: Sequence[Episode]) -> list[np.ndarray]:
-    """Vectors of the steps of each episode, float32 `[steps, dimension]`; the embedder is asked once.
+    """Vectors of what the worlds themselves showed in each episode, float32 `[steps, dimension]`, in one question.
+
+    Without what was put in front: steps are alike where their worlds were.
 
     Raises:
         ValueError: it gave vectors of the wrong shape, or some that are not finite.
     """
-    seen = [step.observation for episode in episodes for step in episode.steps]
+    seen = [own(step) for episode in episodes for step in episode.steps]
     matrix = embedder.embed(seen) if seen else np.empty((0, embedder.dimension), np.float32)
-    if np.shape(matrix) != (len(seen), embedder.dimension) or not np.isfinite(matrix).all():
-        raise ValueError(
-            f"memory.embedder {embedder.version}: vectors must be finite [{len(seen)}, {embedder.dimension}], these "
-            f"are {list(np.shape(matrix))}"
-        )
+    check_vectors(matrix, len(seen), embedder, f"memory.embedder {embedder.version}")
     ends = np.cumsum([len(episode.steps) for episode in episodes])
     return np.split(matrix, ends[:-1]) if episodes else []
+
+
+def check_vectors(matrix: np.ndarray, count: int, embedder: Embedder, whose: str) -> None:
+    """Make sure that there is one vector for each step, each of finite numbers.
+
+    Raises:
+        ValueError: the shape is wrong, or a number is not finite.
+    """
+    wanted = (count, embedder.dimension)
+    if np.shape(matrix) != wanted or not np.isfinite(matrix).all():
+        raise ValueError(f"{whose}: vectors must be finite {list(wanted)}, these are {list(np.shape(matrix))}")
 
 
 class HashEmbedder:

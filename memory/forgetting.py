@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from envs.preface import FRONT
 from memory.database import Database
 from memory.images import unpack_numbers
 from memory.parts import Parts
@@ -27,6 +28,8 @@ class Wanted:
             has no source, so none goes.
         before: of cycles before this one.
         id: this episode, and what was made from it.
+
+    Episodes that were shown any of it as an example go with it: a copy stands in what they were asked.
     """
 
     task: str | None = None
@@ -64,7 +67,7 @@ class Going:
 def going(parts: Parts, wanted: Wanted) -> Going:
     """What `forget` would remove. Changes nothing."""
     database = parts.database
-    episodes = [] if wanted.source is not None else _matching_episodes(database, wanted)
+    episodes = [] if wanted.source is not None else _and_those_that_show(database, wanted)
     numbers, names, tasks = (tuple(row[i] for row in episodes) for i in (0, 1, 2))
     made = _Made(names, _shown_by(database, numbers))
     pairs = _matching(database, "pairs", wanted, made)
@@ -124,6 +127,18 @@ def _matching_episodes(database: Database, wanted: Wanted) -> list[tuple[Any, ..
         "AND (?2 IS NULL OR cycle < ?2) AND id = coalesce(?3, id) ORDER BY number",
         (wanted.task, wanted.before, wanted.id),
     ).fetchall()
+
+
+def _and_those_that_show(database: Database, wanted: Wanted) -> list[tuple[Any, ...]]:
+    """What matches, and the episodes that were shown any of it as an example: a copy stands in their prompts."""
+    found = _matching_episodes(database, wanted)
+    names = {row[1] for row in found} | ({wanted.id} if wanted.id is not None else set())
+    steps = database.execute("SELECT number, info FROM steps WHERE instr(info, ?)", (f'"{FRONT}"',)).fetchall()
+    fronts = ((number >> STEP_BITS, json.loads(info).get(FRONT)) for number, info in steps)
+    numbers = {row[0] for row in found}
+    showing = {n for n, front in fronts if front is not None and not names.isdisjoint(front["episodes"])} - numbers
+    sql = "SELECT number, id, task, cycle, seen FROM episodes WHERE number = ?"
+    return sorted([*found, *(database.execute(sql, (number,)).fetchone() for number in showing)])
 
 
 def _matching(database: Database, table: str, wanted: Wanted, made: _Made) -> list[tuple[Any, ...]]:

@@ -4,7 +4,7 @@ SQLite is the truth; the catalogue in RAM and the vector index are made from it.
 the transaction that commits the cycle, so that a cycle which is repeated after a kill meets the same memory.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +17,7 @@ from memory import lookup
 from memory.catalogue import Catalogue, View, places
 from memory.database import Database
 from memory.draws import REHEARSAL, Draws
-from memory.embedding import Embedder, embed_steps
+from memory.embedding import Embedder, check_vectors, embed_steps
 from memory.episodes import Episodes
 from memory.images import Pictures
 from memory.judgements import Judgement, Judgements
@@ -29,6 +29,7 @@ from memory.recall import Failure, Recall, checked
 from memory.retention import Retention
 from memory.room import make_room
 from memory.schema import MIGRATIONS
+from memory.successes import Successes
 from memory.unit_vectors import NUMBER_BYTES
 from memory.vectors import Vectors
 
@@ -110,7 +111,7 @@ class ReplayMemory:
             embed_steps(self._embedder, new) if vectors is None else [vectors[place] for place in places.values()]
         )
         for episode, matrix in zip(new, matrices, strict=True):
-            self._check(episode, matrix)
+            check_vectors(matrix, len(episode.steps), self._embedder, f"episode {episode.id}")
             with self._database.transaction():
                 row = self._episodes.write(episode)
                 self._vectors.put(row[0], matrix)
@@ -220,6 +221,10 @@ class ReplayMemory:
         queries = self._embedder.embed([what]) if isinstance(what, Observation) else np.asarray(what)[None]
         return lookup.named(self._episodes, *(row[0] for row in self._vectors.search(queries, k)))
 
+    def successes(self, before_cycle: int, usable: Callable[[str], bool]) -> Successes:
+        """Steps of successful episodes of cycles before this one; see `memory.successes`."""
+        return Successes(self._database, self._vectors, self._embedder, before_cycle, usable)
+
     def novelty(
         self,
         observations: Sequence[Observation] | np.ndarray,
@@ -280,13 +285,6 @@ class ReplayMemory:
             lambda numbers: lookup.mean_vectors(self._vectors, numbers, dimension),
             lambda view, queries, count: lookup.nearest(self._vectors, view, queries, count),
         )
-
-    def _check(self, episode: Episode, matrix: np.ndarray) -> None:
-        if np.shape(matrix) != (len(episode.steps), self._embedder.dimension) or not np.isfinite(matrix).all():
-            raise ValueError(
-                f"episode {episode.id}: vectors must be finite [{len(episode.steps)}, {self._embedder.dimension}], "
-                f"these are {list(np.shape(matrix))}"
-            )
 
     def _evict(self, numbers: np.ndarray) -> None:
         if len(numbers):

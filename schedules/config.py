@@ -75,6 +75,7 @@ class MemoryPlan(Settings):
         durability: what a power cut may take: `normal` the last second, `full` nothing. A kill takes nothing.
         lived: episodes of each known regime lived in before the first cycle.
         rehearsal_steps: remembered decisions the champion is asked about, each cycle.
+        examples: remembered successes shown in front of each question, see `agent.examples`; 0 shows none.
         embedder: what makes observations comparable, see `agent.embedders`.
     """
 
@@ -85,9 +86,19 @@ class MemoryPlan(Settings):
     durability: Literal["normal", "full"] = "normal"
     lived: int = Field(256, ge=0)
     rehearsal_steps: int = Field(1024, ge=1)
+    examples: int = Field(0, ge=0, le=64)
     retention: dict[str, Any] = Field(default_factory=lambda: {"type": "balanced"})
     recall: dict[str, Any] = Field(default_factory=lambda: {"type": "mixture"})
     embedder: dict[str, Any] = Field(default_factory=lambda: {"type": "lvlm"})
+
+    @model_validator(mode="after")
+    def examples_are_remembered(self) -> Self:
+        if self.examples and not self.on:
+            raise ValueError(
+                f"examples is {self.examples} and on is false: nothing is recalled that could be shown. Set "
+                "memory.on to true, or memory.examples to 0."
+            )
+        return self
 
 
 class StreamSettings(Settings):

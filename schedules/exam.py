@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable
 
 from envs.collect import Actor, WorldPool, collect
+from envs.preface import Preface
 from envs.types import Episode, Ticket
 from schedules.metrics import ExamResult
 
@@ -21,7 +22,13 @@ def exam_tickets(task: str, episodes: int) -> list[Ticket]:
 
 
 def sit(
-    actor: Actor, tasks: Iterable[str], episodes: int, pool: WorldPool, width: int, watch: Watch | None = None
+    actor: Actor,
+    tasks: Iterable[str],
+    episodes: int,
+    pool: WorldPool,
+    width: int,
+    watch: Watch | None = None,
+    preface: Preface | None = None,
 ) -> tuple[dict[str, ExamResult], list[Episode]]:
     """Examine `actor` on every task at once.
 
@@ -29,7 +36,7 @@ def sit(
         The results by task, and the episodes played.
     """
     tickets = [ticket for task in tasks for ticket in exam_tickets(task, episodes)]
-    played = collect(actor, tickets, pool, width, watch)
+    played = collect(actor, tickets, pool, width, watch, preface)
     results = {}
     for task in dict.fromkeys(ticket.task for ticket in tickets):
         mine = [episode for episode in played if episode.task == task]

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from agent.embedders import build_embedder
+from agent.examples import Examples
 from agent.learner import Metrics
 from agent.policy import Policy
 from agent.report import UpdateReport
@@ -47,6 +48,7 @@ class Loop:
         self.clock = PhaseClock()
         self.decisions = 0
         self.curve: list[Metrics] = []
+        self.preface: Examples | None = None
         self.regimes = timeline(stream)
         worlds = {name: regime.world for name, regime in stream.regimes.items()}
         self.pool = WorldPool(worlds, stream.workers)
@@ -96,6 +98,8 @@ class Loop:
         """Start the clock."""
         self.clock.restart()
         self.policy.forget()
+        shown = self.stream.memory.examples
+        self.preface = Examples(self.memory, self.policy.prompter, shown, self.next_cycle) if shown else None
         self.decisions = 0
         self.curve = []
         self._staged = ""
@@ -114,8 +118,11 @@ class Loop:
         return {name: row[name] for name in self.live(cycle) if name in row}
 
     def champion_exam(self, task: str) -> Scores:
-        """The champion's results on what lives in this cycle: the last row, and an exam of a world that begins now."""
-        known = self.last_scores(self.next_cycle)
+        """The champion's results on what lives in this cycle: the last row, and an exam of a world that begins now.
+
+        With examples all is examined anew: other ones are shown than in the last cycle.
+        """
+        known = self.last_scores(self.next_cycle) if self.preface is None else {}
         new = [name for name in self.live(self.next_cycle) if name not in known]
         return {**known, **(self.examine("champion", task, new)[0] if new else {})}
 
@@ -128,8 +135,9 @@ class Loop:
         tasks = self.live(self.next_cycle) if tasks is None else tasks
         with self.phase("exam", f"{adapter}, {len(tasks)} regimes"), self.policy.using(adapter):
             scores, episodes = sit(
-                self.policy, tasks, self.stream.exam.episodes, self.pool, self.stream.width, self.progress.tick
-            )
+                self.policy, tasks, self.stream.exam.episodes, self.pool, self.stream.width, self.progress.tick,
+                self.preface,
+            )  # fmt: skip
         self.decisions += sum(len(e.steps) for e in episodes)
         readable = [step.action.readable for e in episodes if e.task == task for step in e.steps]
         return scores, float(np.mean(readable)) if readable else 1.0

@@ -40,7 +40,9 @@ class Player:
         old = self._review(round(review * groups), size)
         self.number += 1
         with loop.phase("rollout", f"{self.task}, round {self.number}"):
-            episodes = collect(loop.policy, [*own, *old], loop.pool, loop.stream.width, loop.progress.tick)
+            episodes = collect(
+                loop.policy, [*own, *old], loop.pool, loop.stream.width, loop.progress.tick, loop.preface
+            )
             loop.played(episodes)
         with loop.phase("memory"):
             loop.memory.add(episodes)

@@ -12,6 +12,7 @@ from rich.style import Style
 from rich.table import Table
 from rich.text import Text
 
+from envs.preface import own
 from envs.types import IMAGE_MARK, Episode, Observation, Step, StopReason
 
 SIDE = 168  # pixels of a picture in the strip
@@ -46,7 +47,7 @@ def write_strip(path: Path, episode: Episode) -> None:
     rows = [panels[i : i + PER_ROW] for i in range(0, len(panels), PER_ROW)]
     width = GAP + min(len(panels), PER_ROW) * (SIDE + GAP)
     sheet = Image.new("RGB", (max(width, 560), HEADER + len(rows) * (SIDE + CAPTION + GAP)), PAPER)
-    first = episode.steps[0].observation if episode.steps else episode.final
+    first = own(episode.steps[0]) if episode.steps else episode.final
     pen = ImageDraw.Draw(sheet)
     pen.text((GAP, 10), f"{episode.task}, seed {episode.seed}: {ending(episode)}", INK, _font(16))
     pen.text((GAP, 32), _fitting(instruction(first), _font(13), sheet.width - 2 * GAP), FAINT, _font(13))
@@ -118,7 +119,7 @@ def _wrapped(text: str, columns: int) -> str:
 
 def episode_text(episode: Episode, pictures: bool = True) -> RenderableType:
     """The episode as lines; with `pictures`, what was seen is drawn in half blocks (24-bit colour)."""
-    first = episode.steps[0].observation if episode.steps else episode.final
+    first = own(episode.steps[0]) if episode.steps else episode.final
     head = Text.assemble((f"{episode.task}, seed {episode.seed}: ", "bold"), instruction(first))
     table = Table(box=box.SIMPLE_HEAD)
     table.add_column("", justify="right", style="dim")

@@ -13,6 +13,8 @@ from agent.lvlm.rows import Prompt
 from envs.component import UserError
 from envs.types import IMAGE_MARK, Observation
 
+MOST_KEPT = 1 << 15
+"""Prompts; what is shown beside changing examples is seldom seen twice."""
 ENCODING_ERRORS = (ValueError, TypeError, KeyError, IndexError, RuntimeError, OSError)
 
 
@@ -48,6 +50,8 @@ class Prompter:
         key = (observation.text, tuple(image.shape for image in observation.images))
         found = self._prompts.get(key)
         if found is None:
+            if len(self._prompts) >= MOST_KEPT:
+                self._prompts.clear()
             found = self._prompts[key] = self._encode(observation)
             self.longest_seen = max(self.longest_seen, len(found))
         return found
@@ -60,6 +64,10 @@ class Prompter:
             row = self.tokenizer(text, add_special_tokens=False)["input_ids"]
             ids = self._answers[text] = np.array([*row, self.end], dtype=np.int64)
         return ids
+
+    def harmless(self, text: str) -> bool:
+        """Whether a text holds no control token."""
+        return self._control.search(text) is None
 
     def decode(self, tokens: np.ndarray) -> str:
         """The text of sampled ids, without control tokens."""

@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from envs.collect import WorldPool
-from schedules.commands.opening import policy_of, stream_of
+from schedules.commands.opening import examples_of, policy_of, stream_of
 from schedules.comparison import ExamResult
 from schedules.controls import MOST, Controls, controls
 from schedules.exam import sit
@@ -25,7 +25,8 @@ def main(args: Namespace) -> None:
     with for_console(console) as progress:
         progress.phase("exam", f"{len(worlds)} regimes, {stream.exam.episodes} episodes each")
         pool = WorldPool(worlds)
-        results, _ = sit(policy, worlds, stream.exam.episodes, pool, stream.width, progress.tick)
+        with examples_of(stream, policy, args.dir) as shown:
+            results, _ = sit(policy, worlds, stream.exam.episodes, pool, stream.width, progress.tick, shown)
         pool.close()
         told = []
         if args.controls:

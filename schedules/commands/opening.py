@@ -1,13 +1,17 @@
 """What several commands begin with: which stream, which run, which policy."""
 
 from argparse import Namespace
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from agent.embedders import build_embedder
+from agent.examples import Examples
 from agent.policy import Policy
 from envs.component import UserError
 from memory.database import Database
 from memory.embedding import Embedder
+from memory.store import ReplayMemory
 from schedules.beside import allow_beside
 from schedules.checkpoint import Ledger
 from schedules.config import StreamSettings, load_stream
@@ -35,6 +39,22 @@ def policy_of(stream: StreamSettings, folder: str | None) -> Policy:
     if champion is not None:
         policy.load_champion(champion)
     return policy
+
+
+@contextmanager
+def examples_of(stream: StreamSettings, policy: Policy, folder: str | None) -> Iterator[Examples | None]:
+    """What the run in `folder` would show before its next cycle; None where the stream wants none, or there is no run.
+
+    Raises:
+        UserError: there is no run, it is going on right now, or its vectors are another embedder's.
+    """
+    count = stream.memory.examples
+    if folder is None or not count:
+        yield None
+        return
+    with Database(require_run(Path(folder)) / DATABASE) as database:
+        memory = ReplayMemory(database, build_embedder(stream.memory.embedder, lambda: policy))
+        yield Examples(memory, policy.prompter, count, len(Ledger(database).cycles()))
 
 
 def stored_embedder(ledger: Ledger, folder: Path) -> Embedder:

@@ -8,7 +8,7 @@ from rich.console import Console
 from envs.collect import WorldPool, collect
 from envs.component import UserError
 from envs.types import Ticket
-from schedules.commands.opening import policy_of, stream_of
+from schedules.commands.opening import examples_of, policy_of, stream_of
 from schedules.config import guess
 from schedules.strip import episode_text, write_strip
 
@@ -24,7 +24,8 @@ def main(args: Namespace) -> None:
     policy = policy_of(stream, args.dir)
     pool = WorldPool({task: stream.regimes[task].world})
     ticket = Ticket(f"play/{task}/{args.seed}", task, args.seed, "play", 0, -1)
-    (episode,) = collect(policy, [ticket], pool, width=1)
+    with examples_of(stream, policy, args.dir) as shown:
+        (episode,) = collect(policy, [ticket], pool, width=1, preface=shown)
     pool.close()
     console = Console()
     console.print(episode_text(episode, pictures=console.is_terminal))

@@ -5,6 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
+from envs.preface import FRONT
 from envs.types import Observation
 from memory.database import Database
 from memory.embedding import HashEmbedder
@@ -195,3 +196,24 @@ def test_a_pair_met_again_names_all_whose_answers_it_is(database, memory, rng):
     assert memory.add_pairs([pair, dataclasses.replace(pair, episodes=("b", "c"))]) == 1
     assert next(memory.pairs()).episodes == ("a", "b", "c")
     assert len(going(open_parts(database), Wanted(id="c")).pairs) == 1
+
+
+@pytest.mark.parametrize("wanted", [Wanted(before=3), Wanted(id="private")])
+def test_an_episode_that_was_shown_it_goes_with_it(database, memory, lived, rng, tmp_path, wanted):
+    """Its prompt holds a copy. What shows another one stays, and so does info that JSON calls no number."""
+    home = lived[2]
+
+    def shown(name, number, *episodes):
+        seen = home.steps[0].observation if "private" in episodes else Observation("fine")
+        front = {"text": 3, "pictures": 0, "episodes": list(episodes)}
+        return episode(name, rng, cycle=number, steps=(step(seen, info={FRONT: front, "x": float("nan")}),))
+
+    memory.add([shown("copy", 4, "a", "private"), shown("free", 4, "later"), shown("later", 3, "gone")])
+    opened = open_parts(database)
+    what = going(opened, wanted)
+    assert what.names == (("a", "b", "private", "copy") if wanted.id is None else ("private", "copy"))
+    assert {2, 4} <= what.taught
+    forget(opened, what)
+    assert MARKER.encode() not in raw(tmp_path)
+    fresh = ReplayMemory(database, HashEmbedder(32))
+    assert fresh.ids() == (["free", "later"] if wanted.id is None else ["a", "b", "free", "later"])

@@ -90,6 +90,7 @@ def test_overrides_reach_lists_and_are_read_as_yaml(path: Path) -> None:
             "memory.recall.type=oldest",
             "small.yaml: memory.recall: no recall 'oldest'. There are: age, drift, mixture, similar, uniform.",
         ),
+        ("memory.examples=-1", "small.yaml:\n  memory.examples is -1: Input should be greater than or equal to 0."),
         (
             "regimes.renamed.replaces=copycta",
             "small.yaml:\n  regimes.renamed.replaces is 'copycta': Did you mean 'copycat'?",
@@ -107,6 +108,14 @@ def test_overrides_reach_lists_and_are_read_as_yaml(path: Path) -> None:
 )
 def test_mistakes(path: Path, override: str, message: str) -> None:
     assert refusal(path, override) == message
+
+
+def test_examples_without_a_memory_are_refused(tmp_path: Path) -> None:
+    stream = small_stream(Path("tiny"), memory={"on": False, "examples": 2})
+    assert refusal(write_stream(tmp_path / "small.yaml", stream)) == (
+        "small.yaml:\n  memory: examples is 2 and on is false: nothing is recalled that could be shown. "
+        "Set memory.on to true, or memory.examples to 0."
+    )
 
 
 def test_a_missing_setting_is_named(tmp_path: Path) -> None:

@@ -32,7 +32,7 @@ ROW = re.compile(r"^\| `([\w.]+)` \| `([^`]+)` \|", re.MULTILINE)
 SHARED_PAGE = {"rloo": "grpo", "reinforce": "grpo"}
 MEMORY_PAGES = {
     "retention": ("capacity", "capacity_mb", "pair_capacity", "durability", "retention"),
-    "recall": ("on", "lived", "rehearsal_steps", "recall"),
+    "recall": ("on", "lived", "rehearsal_steps", "recall", "examples"),
 }
 WORLD = {"id": "envs.cards:NumberLine-v0", "success": {"info": "success"}}
 Rows = set[tuple[str, str]]
