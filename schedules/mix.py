@@ -35,7 +35,7 @@ class MixSettings(Settings):
 
 
 class Mix:
-    """The test of one task. `distance` is that of the two centres at the last look, in spreads of an episode."""
+    """The test of one task. `distance` is that of the two centres at the last alarm, in spreads of an episode."""
 
     def __init__(self, settings: MixSettings) -> None:
         self._settings = settings
