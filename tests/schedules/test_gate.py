@@ -82,7 +82,7 @@ def test_short_exam_carries_no_verdict() -> None:
     sides = [{"exchanged": exam("exchanged", right, 20)} for right in (2, 20)]
     told = judge(SETTINGS, "exchanged", *sides, {}, None, 1.0)
     assert not told.accepted
-    assert "the exam of exchanged has 20 seeds where 30 are needed (gate.min_exam)" in told.sentence
+    assert "the exam of exchanged has 20 seeds where 100 are needed (gate.min_exam)" in told.sentence
 
 
 def test_gate_off_keeps_everything_and_says_so() -> None:

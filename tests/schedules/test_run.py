@@ -17,7 +17,7 @@ from agent.learner import Learner
 from agent.policy import Policy
 from memory.database import Database
 from memory.store import ReplayMemory
-from schedules import cycle, loop, playing
+from schedules import candidates, loop, playing
 from schedules.checkpoint import Ledger
 from schedules.cli import main
 from schedules.report import RUN_KEYS
@@ -167,7 +167,7 @@ PLACES = {
     "memory": (ReplayMemory, "add", 4),
     "update": (Learner, "step", 2),
     "exam": (loop, "sit", 3),
-    "gate": (cycle, "judge", 2),
+    "gate": (candidates, "judge", 2),
     "adapter": (Policy, "save", 2),
     "commit": (Ledger, "commit", 3),
     "tracking": (Tracker, "record", 2),
@@ -198,7 +198,7 @@ def test_a_fault_of_ours_is_not_swallowed_and_can_be_resumed(
     whole: Path, stream: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr(cycle, "judge", Stop(cycle.judge, 1, RuntimeError("a bug")))
+        patch.setattr(candidates, "judge", Stop(candidates.judge, 1, RuntimeError("a bug")))
         with pytest.raises(RuntimeError, match="a bug"):
             run(stream, folder)
     assert run(stream, folder, "--resume") == 0
