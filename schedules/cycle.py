@@ -16,7 +16,7 @@ from envs.collect import collect
 from envs.types import Ticket
 from schedules.candidates import decide
 from schedules.config import CyclePlan
-from schedules.forked import Forked, case_of, examined_within
+from schedules.forked import Forked, case_of, examined_within, proven
 from schedules.gate import Verdict
 from schedules.loop import Loop
 from schedules.patience import eased, stop_if_paused
@@ -40,7 +40,7 @@ def run_cycle(loop: Loop, plan: CyclePlan, reason: str) -> CycleReport:
             report = drain(loop, examined_within(loop, plan.task, plan.build().steps(lesson)))
         candidate = Forked(loop, plan.task, lesson.rehearsal, report.kl_old_tasks)
         after, verdict = decide(case_of(loop, plan.task, before), candidate)
-        verdict = loop.stage(verdict, candidate.asked)
+        verdict = proven(loop, verdict, candidate.asked)
         sit_variants(loop, verdict.accepted)
     except NotFinite as error:
         after, verdict = before, Verdict(False, f"refused: {error}")

@@ -1,5 +1,6 @@
 """The candidate of a running cycle, as `schedules.candidates` examines it."""
 
+import shutil
 from collections.abc import Generator, Sequence
 
 from agent.batch import Sample, samples_of
@@ -9,6 +10,7 @@ from agent.report import UpdateReport
 from envs.types import Episode
 from schedules.candidates import Case, Scores
 from schedules.exam import readable_share
+from schedules.gate import Verdict
 from schedules.loop import Loop
 
 ASKED = 8
@@ -50,6 +52,23 @@ class Forked:
         with self.loop.phase("update"):
             kl_old = self.kl_old if whole else self.rehearsal.measure(self.loop.policy)
         return kl_old, readable_share(self._own, self.task)
+
+
+def proven(loop: Loop, verdict: Verdict, asked: Sequence[Sample]) -> Verdict:
+    """Stage what is to become champion; it is refused if another process reads something else from what was written.
+
+    Raises:
+        NotFinite: its log-probs are no numbers.
+    """
+    loop.stage(verdict.accepted)
+    if not verdict.accepted or loop.witness is None:
+        return verdict
+    with loop.phase("checkpoint", "reading the adapter in another process"):
+        fault = loop.witness.fault(loop.policy, loop.folder / loop.staged, asked)
+    if fault:
+        shutil.rmtree(loop.folder / loop.staged)
+        return Verdict(False, f"refused: {fault}")
+    return verdict
 
 
 def case_of(loop: Loop, task: str, before: Scores) -> Case:

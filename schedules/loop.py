@@ -8,11 +8,11 @@ from pathlib import Path
 
 import numpy as np
 
-from agent.batch import Sample
 from agent.embedders import build_embedder
 from agent.learner import Metrics
 from agent.policy import Policy
 from agent.report import UpdateReport
+from agent.witness import Witness
 from envs.collect import WorldPool, check_repeatable
 from envs.component import load
 from envs.types import Episode
@@ -76,9 +76,13 @@ class Loop:
             self.policy.load_champion(self.folder / self.committed[-1].champion)
         self._recall: Recall = load("memory.recall", stream.memory.recall, "recall").build()
         self.tracker = Tracker(self.folder)
+        fresh = stream.gate.on and stream.gate.reload == "fresh"
+        self.witness = Witness(self.policy, model, stream.lora, stream.speech) if fresh else None
 
     def close(self) -> None:
         """Close what is open; what is committed stays."""
+        if self.witness is not None:
+            self.witness.close()
         self.pool.close()
         self.memory.save_index(always=True)
         self.database.close()
@@ -98,7 +102,7 @@ class Loop:
         self.curve = []
         self.variants = last_variants(self.committed)
         self.within: dict[str, float] = {}
-        self._staged = ""
+        self.staged = ""
         self.progress.cycle(self.next_cycle, len(self.stream.cycles), task)
         return self.next_cycle
 
@@ -176,17 +180,16 @@ class Loop:
         else:
             self.policy.discard()
 
-    def stage(self, verdict: Verdict, asked: Sequence[Sample]) -> Verdict:
+    def stage(self, accepted: bool) -> None:
         """Write the adapter that is to become champion: whole and proven to reload, before anything is committed.
 
         Raises:
             NotFinite: its log-probs are no numbers.
         """
-        if verdict.accepted:
+        if accepted:
             with self.phase("checkpoint"):
-                self._staged = f"adapters/cycle-{self.next_cycle:03d}"
-                self.policy.save(self.folder / self._staged)
-        return verdict
+                self.staged = f"adapters/cycle-{self.next_cycle:03d}"
+                self.policy.save(self.folder / self.staged)
 
     def commit(
         self,
@@ -207,7 +210,7 @@ class Loop:
             verdict.accepted, verdict.sentence, self.decisions, self.clock.seconds(), multiplier,
             self.memory.draws.counts(), verdict.share, self.exam_facts(cycle), means(self.variants), self.within,
         )  # fmt: skip
-        self._commit(cycle, report, self._staged if verdict.accepted else self.committed[-1].champion)
+        self._commit(cycle, report, self.staged if verdict.accepted else self.committed[-1].champion)
         return report
 
     def commit_start(self, scores: Scores) -> None:

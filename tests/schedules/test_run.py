@@ -130,7 +130,21 @@ def test_worlds_in_processes_of_their_own_change_nothing(stream: Path, whole: Pa
 
 def test_a_refused_candidate_leaves_no_adapter(stream: Path, folder: Path) -> None:
     """A gain of 0.99 is never sure."""
-    assert run(stream, folder, "--set", "gate.on=true", "--set", "gate.min_gain=0.99", "--set", "gate.min_exam=8") == 0
+    assert (
+        run(
+            stream,
+            folder,
+            "--set",
+            "gate.on=true",
+            "--set",
+            "gate.min_gain=0.99",
+            "--set",
+            "gate.min_exam=8",
+            "--set",
+            "gate.reload=same",
+        )
+        == 0
+    )
     told = report(folder)
     assert [c["accepted"] for c in told["cycles"]] == [False, False]
     assert told["scores"][0] == told["scores"][2]
