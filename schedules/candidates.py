@@ -3,7 +3,8 @@
 The whole way is tried first. Where it surely gained, but lost something else, shares of the way are tried in turn
 (`gate.interpolate`); where it did not surely gain, less of it is no remedy and nothing more is tried. That order holds
 the gate's error: of candidates that truly gained nothing, 5 % seem to on the whole way, whatever follows; and where the
-whole way truly gained, the shares have 5 % between them (Bonferroni).
+whole way truly gained, the shares have 5 % between them (Bonferroni). Of the loss that is allowed, a share has that share:
+else three tries would let through what the first one rightly refused.
 """
 
 from collections.abc import Mapping, Sequence
@@ -67,7 +68,8 @@ def decide(case: Case, candidate: Candidate) -> tuple[Scores, Verdict]:
     shares, told = case.settings.interpolate, []
     for share in shares:
         candidate.move(share)
-        reached, then = _tried(case, candidate, ALPHA / len(shares))
+        strict = replace(case, settings=case.settings.with_(max_loss=share * case.settings.max_loss))
+        reached, then = _tried(strict, candidate, ALPHA / len(shares))
         if then.accepted:
             why = f"at {share:g} of the way; the whole way was {verdict.sentence}"
             return reached, Verdict(True, f"{then.sentence}; {why}", share)

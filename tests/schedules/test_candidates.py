@@ -146,6 +146,15 @@ def test_shares_have_the_error_between_them() -> None:
     assert "at 0.75 of the way refused: the gain on new is not sure" in told.sentence
 
 
+def test_a_share_has_that_share_of_the_allowed_loss() -> None:
+    """108 of 128 where 120 were held is -0.094: allowed on the whole way, and too much at half of it."""
+    slightly = {"goto": 108, "new": 110, "luck": 60}
+    assert decide(case(), Scripted({1.0: slightly}))[1].accepted
+    told = decide(case(GateSettings(interpolate=(0.5,)), stop_early=False), Scripted({1.0: FORGOT, 0.5: slightly}))[1]
+    assert not told.accepted
+    assert "at 0.5 of the way refused: goto fell to 0.84 where 0.89 is the least" in told.sentence
+
+
 def test_a_short_exam_tries_nothing_more() -> None:
     candidate = Scripted({1.0: FORGOT})
     verdict = decide(case(GateSettings(min_exam=200), stop_early=False), candidate)[1]
@@ -178,7 +187,8 @@ def test_a_whole_exam_has_the_prospect_of_its_gain() -> None:
 def test_a_prospect_by_hand() -> None:
     """50 of 100 sat, 20 won and 5 lost: gain 0.3, variance 26/50 - 0.09 = 0.43.
 
-    The 50 to come may move it by sqrt(0.43 (1/50 - 1/100)) = 0.0656: 0.3 + 2.3263 x 0.0656 = 0.4525. On all seeds the standard error is the same.
+    The 50 to come may move it by sqrt(0.43 (1/50 - 1/100)) = 0.0656, so 0.3 + 2.3263 x 0.0656 = 0.4525. On all seeds
+    the standard error is the same.
     """
     before = ExamResult("new", tuple(range(100)), tuple(k < 5 for k in range(100)))
     part = ExamResult("new", tuple(range(50)), tuple(5 <= k < 25 for k in range(50)))
