@@ -3,8 +3,8 @@
 The whole way is tried first. Where it surely gained, but lost something else, shares of the way are tried in turn
 (`gate.interpolate`); where it did not surely gain, less of it is no remedy and nothing more is tried. That order holds
 the gate's error: of candidates that truly gained nothing, 5 % seem to on the whole way, whatever follows; and where the
-whole way truly gained, the shares have 5 % between them (Bonferroni). Of the loss that is allowed, a share has that share:
-else three tries would let through what the first one rightly refused.
+whole way truly gained, the shares have 5 % between them (Bonferroni). Of the allowed loss, a share has that share: else
+three tries would let through what the first one rightly refused.
 """
 
 from collections.abc import Mapping, Sequence

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Self
 from pydantic import Field, ValidationError, model_validator
 
 from agent.rewards import RewardSettings
-from envs.component import Settings
+from envs.component import Settings, UserError
 from envs.multimodal import WorldSettings
 
 
@@ -34,6 +34,8 @@ class RegimeSettings(Settings):
                 raise ValueError(f"variants.{name} is empty: it would be the regime itself. Give it a drift.")
             try:
                 self.variant(name)
+            except UserError as error:
+                raise ValueError(f"variants.{name}: {error}") from error
             except ValidationError as error:
                 raise ValueError(
                     f"variants.{name}: {error.errors()[0]['msg'].removeprefix('Value error, ')}"

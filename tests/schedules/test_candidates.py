@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from benchmarks.judging_gate import TRUTHS, drawn, shares_of, simulated
 from schedules.candidates import Case, decide, parts
 from schedules.comparison import ExamResult, joined, prospect
 from schedules.gate import GateSettings, doomed, judge
@@ -200,3 +201,34 @@ def test_parts_joined_are_the_whole_and_a_part_without_cost_cost_nothing() -> No
     cut = [ExamResult("a", (1, 2), (True, False)), ExamResult("a", (3, 4), (True, True), (1.0, 2.0))]
     assert joined(cut) == whole
     assert joined([whole]) == whole
+
+
+@pytest.mark.parametrize(
+    ("truth", "at_least", "at_most"),
+    [("worse", 0, 5), ("better", 85, 100), ("equal", 0, 5), ("equal, forgets half", 0, 5)],
+)
+def test_the_whole_procedure_errs_as_seldom_as_is_claimed(truth: str, at_least: int, at_most: int) -> None:
+    """The first 100 exams of `benchmarks.judging_gate`, with shares of the way and exams that end early."""
+    assert at_least <= sum(outcome.share > 0 for outcome in simulated(truth, 100)) <= at_most
+
+
+def test_a_linear_way_back_would_let_through_what_was_refused_but_for_the_stricter_loss() -> None:
+    """The negative control of the rule that a share has its share of the allowed loss: without it, 11 in 100 pass."""
+    loose = GateSettings(max_loss=0.1, interpolate=(0.5,))
+    passed = 0
+    for k in range(100):
+        rng = np.random.default_rng(k)
+        before, half = TRUTHS["worse"][0], {"new": 0.7, "old": 0.85, "other": 0.9, "third": 0.8, "luck": 0.5}
+        hard = {task: rng.standard_normal(SEEDS) for task in before}
+        held, reached = drawn(before, hard, rng), drawn(half, hard, rng)
+        passed += judge(loose, "new", held, reached, held, None, 1.0, 0.025).accepted
+    assert passed > 5
+
+
+def test_shares_of_a_report_are_of_all_its_cycles() -> None:
+    """30 of 100, 2 of 100 and 1 of 100 seconds."""
+    cycles = [
+        {"seconds": {"exam": 10.0, "update": 40.0, "tracking": 0.0, "checkpoint": 1.0}},
+        {"seconds": {"exam": 20.0, "rollout": 27.0, "tracking": 2.0, "checkpoint": 0.0}},
+    ]
+    assert shares_of({"cycles": cycles}) == {"exam_share": 0.3, "tracking_share": 0.02, "checkpoint_share": 0.01}
