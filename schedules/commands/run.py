@@ -16,6 +16,7 @@ from schedules.folder import DATABASE, FINISHED, REPORT, SETTINGS, choose_folder
 from schedules.loop import Loop
 from schedules.progress import Progress, for_console
 from schedules.report import summary_table
+from schedules.variants import worlds_of
 
 
 def main(args: Namespace) -> None:
@@ -58,8 +59,8 @@ def opened(stream: StreamSettings, folder: Path, progress: Progress) -> Loop:
     """The loop. A new run's worlds are proven before it; where it can't begin, its folder is left as it was."""
     if (folder / DATABASE).exists():
         return Loop(stream, folder, progress)
-    for regime in stream.regimes.values():
-        check_world(regime.world, episodes=2)
+    for world in worlds_of(stream).values():
+        check_world(world, episodes=2)
     try:
         loop = Loop(stream, folder, progress)
     except BaseException:
