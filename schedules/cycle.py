@@ -36,7 +36,7 @@ def run_cycle(loop: Loop, plan: CyclePlan, reason: str) -> CycleReport:
         after, readable = loop.examine("candidate", plan.task)
         guarded, best = loop.guarded(before, plan.task), loop.best_ever()
         verdict = judge(loop.stream.gate, plan.task, guarded, after, best, report.kl_old_tasks, readable)
-        loop.stage(verdict.accepted)
+        loop.stage(verdict.accepted, plan.task, report.algorithm)
     except NotFinite as error:
         after, verdict = before, Verdict(False, f"refused: {error}")
         report = UpdateReport(plan.update["type"], len(loop.curve), 0, 0, None, None, skipped=str(error))

@@ -1,5 +1,6 @@
 """What a cycle works with: policy, memory, worlds, ledger and record of one run, opened and closed together."""
 
+import json
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -24,6 +25,7 @@ from schedules.config import CyclePlan, StreamSettings
 from schedules.exam import sit
 from schedules.folder import DATABASE, REPORT
 from schedules.gate import Verdict
+from schedules.lineage import MANIFEST, manifest
 from schedules.metrics import ExamResult, ScoreMatrix
 from schedules.progress import Progress
 from schedules.report import CycleReport, cycle_json, run_json, tracking_record, write_report
@@ -175,7 +177,7 @@ class Loop:
         else:
             self.policy.discard()
 
-    def stage(self, accepted: bool) -> None:
+    def stage(self, accepted: bool, task: str, algorithm: str) -> None:
         """Write the adapter that is to become champion: whole and proven to reload, before anything is committed.
 
         Raises:
@@ -184,7 +186,8 @@ class Loop:
         if accepted:
             with self.phase("checkpoint"):
                 self._staged = f"adapters/cycle-{self.next_cycle:03d}"
-                self.policy.save(self.folder / self._staged)
+                beside = {MANIFEST: json.dumps(manifest(self, task, algorithm), indent=1)}
+                self.policy.save(self.folder / self._staged, beside)
 
     def commit(
         self,

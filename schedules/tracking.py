@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from envs.component import UserError
-from schedules import figures
+from schedules import figures, lineage
 from schedules.series import child_series, flat, timeline_note, timeline_series, write_csv
 
 QUIET = {
@@ -143,7 +143,7 @@ class Tracker:
         tags = {
             PARENT: ids.timeline_run_id, KIND: "cycle", CYCLE: str(report["cycle"]), "holdtrue.task": report["task"],
             "holdtrue.algorithm": report["algorithm"], "holdtrue.verdict": verdict, "holdtrue.reason": report["reason"],
-            NOTE: note,
+            NOTE: note, **self._lineage(cycle),
         }  # fmt: skip
         began = cycle["time_ms"] - int(1000 * sum(report["seconds"].values()))
         name = f"cycle {report['cycle']:02d} {report['task']} {verdict}"
@@ -158,11 +158,14 @@ class Tracker:
         if not versions:
             self.client.log_artifacts(run.info.run_id, str(self.folder / cycle["adapter"]), "adapter")
             source = f"{run.info.artifact_uri}/adapter"
-            tags = {CYCLE: str(cycle["cycle"]), "holdtrue.task": cycle["report"]["task"]}
+            tags = {CYCLE: str(cycle["cycle"]), "holdtrue.task": cycle["report"]["task"], **self._lineage(cycle)}
             told = cycle["report"]["verdict"]
             versions = [self.client.create_model_version(self.stream, source, run.info.run_id, tags, description=told)]
         if cycle["report"]["accepted"]:
             self._promote(str(versions[0].version))
+
+    def _lineage(self, cycle: Mapping[str, Any]) -> dict[str, str]:
+        return lineage.tags(lineage.read(self.folder / cycle["adapter"])) if cycle["adapter"] else {}
 
     def _promote(self, version: str) -> None:
         """Move `previous`, then `champion`: between the two, and after a repeat, both still name what they should."""
