@@ -74,7 +74,7 @@ def run_stream(loop: Loop) -> None:
     if loop.next_cycle == 0:
         begin(loop)
     plans = loop.stream.cycles
-    for number in range(loop.next_cycle, len(plans) + 1):
+    for number in range(loop.next_plan, len(plans) + 1):
         run_cycle(loop, plans[number - 1], reason=f"planned: cycle {number} of {len(plans)}")
 
 

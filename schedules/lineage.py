@@ -83,7 +83,9 @@ def code(package: Path = Path(__file__).parent) -> str:
     """The commit of this code (with `-dirty` where files differ), or its version where it is not in a checkout."""
     ask = ["git", "-C", str(package)]
     try:  # a package installed inside somebody's checkout isn't of that checkout
-        subprocess.run([*ask, "ls-files", "--error-unmatch", "__init__.py"], check=True, timeout=10, capture_output=True)
+        subprocess.run(
+            [*ask, "ls-files", "--error-unmatch", "__init__.py"], check=True, timeout=10, capture_output=True
+        )
         found = subprocess.run(
             [*ask, "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"],
             check=True, timeout=10, capture_output=True, text=True,

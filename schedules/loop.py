@@ -1,10 +1,8 @@
 """What a cycle works with: policy, memory, worlds, ledger and record of one run, opened and closed together."""
 
 import json
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -19,19 +17,20 @@ from envs.types import Episode
 from memory.database import Database
 from memory.recall import Recall
 from memory.store import MemorySettings, ReplayMemory
+from schedules import record
 from schedules.checkpoint import Committed, Ledger, environment
 from schedules.clock import PhaseClock
 from schedules.config import CyclePlan, StreamSettings
 from schedules.exam import sit
-from schedules.folder import DATABASE, REPORT
+from schedules.folder import DATABASE
 from schedules.gate import Verdict
 from schedules.lineage import MANIFEST, manifest
 from schedules.metrics import ExamResult, ScoreMatrix
 from schedules.progress import Progress
-from schedules.report import CycleReport, cycle_json, run_json, tracking_record, write_report
+from schedules.report import CycleReport, cycle_json, slim, tracking_record
 from schedules.seeds import generator
-from schedules.timeline import last_row, restore_matrix, timeline
-from schedules.tracking import Tracker, deliver
+from schedules.timeline import last_row, restore_matrix, rollbacks, timeline
+from schedules.tracking import Tracker
 
 Scores = dict[str, ExamResult]
 
@@ -49,7 +48,6 @@ class Loop:
         self.clock = PhaseClock()
         self.decisions = 0
         self.curve: list[Metrics] = []
-        self.regimes = timeline(stream)
         worlds = {name: regime.world for name, regime in stream.regimes.items()}
         self.pool = WorldPool(worlds, stream.workers)
         self.database = Database(folder / DATABASE)
@@ -71,6 +69,7 @@ class Loop:
         embedder = build_embedder(plan.embedder, lambda: self.policy)
         self.memory = ReplayMemory(self.database, embedder, settings)
         self.committed = self.ledger.cycles()
+        self.regimes = timeline(stream, rollbacks(self.committed))
         self.matrix = restore_matrix(self.regimes, self.committed)
         self.memory.forget_after(self.committed[-1].cycle if self.committed else -1)
         if self.committed and self.committed[-1].champion:
@@ -88,8 +87,13 @@ class Loop:
 
     @property
     def next_cycle(self) -> int:
-        """Number of the cycle to run: 0 is the examination before any training."""
+        """Number of the cycle to run: 0 is the examination before any training. A rollback has a number, too."""
         return len(self.committed)
+
+    @property
+    def next_plan(self) -> int:
+        """Which of the planned cycles that is, counted from 1."""
+        return self.next_cycle - len(rollbacks(self.committed))
 
     def begin_cycle(self, task: str) -> int:
         """Start the clock."""
@@ -221,13 +225,13 @@ class Loop:
         told = cycle_json(report) if report else {"cycle": 0, "seconds": self.clock.seconds()}
         entry = Committed(cycle, told, last_row(self.matrix), champion)
         with self.phase("checkpoint"):
-            record = tracking_record(
-                self.matrix, time.time_ns() // 1_000_000, told if report else None, self.curve,
+            outgoing = tracking_record(
+                self.matrix, record.now_ms(), told if report else None, self.curve,
                 champion if report and report.accepted else "", reuse=self.policy.reuse(),
             )  # fmt: skip
             with self.database.transaction():
                 self.memory.settle(self.rng(cycle, "settle"))
-                self.ledger.commit(entry, record)
+                self.ledger.commit(entry, slim(outgoing))
                 self.ledger.rechoose(self.policy.budget.tokens)
         self.committed.append(entry)
         self.memory.save_index()
@@ -244,25 +248,18 @@ class Loop:
 
     def tell(self) -> None:
         """Send MLflow what it has not confirmed, and rewrite the report."""
-        settings = self.stream.model_dump(mode="json")
+        assert self.matrix is not None
         with self.phase("tracking", "telling MLflow"):
-            trouble = deliver(self.tracker, self.stream.stream, settings, self.ledger.unsent(), self.ledger.mark_sent)
-            if self.tracker.ids is None and not trouble:
-                self.tracker.start(self.stream.stream, settings)
-        if trouble:
-            self.progress.done(trouble)
+            told = record.send(self.tracker, self.ledger, self.stream, self.matrix)
+        if told:
+            self.progress.done(told)
         self.write_report()
 
     def write_report(self) -> None:
         """Rewrite `report.json` from what is committed."""
         assert self.matrix is not None
-        reports = [entry.report for entry in self.committed]
-        seconds = round(sum(sum(report["seconds"].values()) for report in reports), 3)
-        run = run_json(
-            self.stream.stream, self.stream.seed, seconds, self.matrix, reports[1:],
-            asdict(self.memory.stats()), asdict(self.tracker.ids) if self.tracker.ids else {},
-        )  # fmt: skip
-        write_report(self.folder / REPORT, run)
+        stats = self.memory.stats()
+        record.write(self.folder, self.stream, self.matrix, self.committed, stats, self.tracker.ids)
 
     # -- the rest -----------------------------------------------------------------------------------------------------
 

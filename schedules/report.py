@@ -18,7 +18,7 @@ from rich.text import Text
 
 from agent.report import UpdateReport
 from envs.component import UserError
-from schedules.metrics import ScoreMatrix, forgetting_half_width, summary, to_json
+from schedules.metrics import ScoreMatrix, forgetting_half_width, summary, to_json, turned
 
 RUN_KEYS = (
     "stream", "seed", "seconds", "tasks", "regimes", "scores", "scores_ci", "cycles", "average_success", "forgetting",
@@ -38,6 +38,7 @@ class CycleReport:
         seconds: by phase.
         cost_multiplier: the price of a unit of cost at its end; None where cost has no bound.
         recalled: how many episodes each recall strategy drew for rehearsal.
+        back_to: of a rollback, the row whose champion holds again; None of a cycle.
     """
 
     cycle: int
@@ -53,6 +54,7 @@ class CycleReport:
     seconds: Mapping[str, float]
     cost_multiplier: float | None = None
     recalled: Mapping[str, int] = field(default_factory=dict)
+    back_to: int | None = None
 
 
 def cycle_json(report: CycleReport) -> dict[str, Any]:
@@ -114,16 +116,17 @@ def tracking_record(
         reuse: share of what was asked of the model that needed no forward, 0..1, by what it was.
     """
     live = [cell for cell in matrix.rows[-1] if cell is not None]
+    promoted = matrix.promoted
     return plain(
         {
             "cycle": len(matrix.rows) - 1,
             "time_ms": time_ms,
             "report": cycle,
-            "tasks": matrix.names,
-            "primary": matrix.primary,
-            "accepted": matrix.accepted,
-            "scores": matrix.scores,
-            "scores_ci": matrix.half_widths,
+            **history(matrix),
+            "standing": {
+                "champion": promoted[-1] if promoted else None,
+                "previous": promoted[-2] if len(promoted) > 1 else None,
+            },
             "figures": {
                 **summary(matrix),
                 "forgetting_ci": forgetting_half_width(matrix),
@@ -135,6 +138,28 @@ def tracking_record(
             "reuse": reuse or {},
         }
     )
+
+
+HISTORY = ("tasks", "primary", "accepted", "scores", "scores_ci", "turned")
+
+
+def history(matrix: ScoreMatrix) -> dict[str, Any]:
+    """The part of a tracking record that grows with the run: the ledger has it, so that no outbox need keep it."""
+    return plain(
+        {
+            "tasks": matrix.names,
+            "primary": matrix.primary,
+            "accepted": matrix.accepted,
+            "scores": matrix.scores,
+            "scores_ci": matrix.half_widths,
+            "turned": turned(matrix),
+        }
+    )
+
+
+def slim(record: Mapping[str, Any]) -> dict[str, Any]:
+    """A tracking record as it waits in the outbox: without its history."""
+    return {name: value for name, value in record.items() if name not in HISTORY}
 
 
 def write_report(path: Path, run: Mapping[str, Any]) -> None:

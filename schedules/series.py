@@ -6,6 +6,16 @@ from pathlib import Path
 from typing import Any
 
 
+VERDICTS = {"promoted": 1.0, "refused": 0.0, "rolled back": -1.0}
+
+
+def verdict_of(report: Mapping[str, Any]) -> str:
+    """What became of the champion, in a word: a key of `VERDICTS`."""
+    if report.get("back_to") is not None:
+        return "rolled back"
+    return "promoted" if report["accepted"] else "refused"
+
+
 def timeline_series(cycle: Mapping[str, Any]) -> dict[str, float | None]:
     """The few series a person wants, one point a cycle: about 20, however long the run.
 
@@ -16,7 +26,7 @@ def timeline_series(cycle: Mapping[str, Any]) -> dict[str, float | None]:
     series |= {f"overall/{name}": cycle["figures"][name] for name in ("average_success", "forgetting", "worst_task")}
     if report is None:
         return series
-    series |= {"overall/kl_old": report["update"]["kl_old_tasks"], "overall/promoted": float(report["accepted"])}
+    series |= {"overall/kl_old": report["update"]["kl_old_tasks"], "overall/promoted": VERDICTS[verdict_of(report)]}
     series |= {f"wall_seconds/{phase}": seconds for phase, seconds in report["seconds"].items()}
     return series | {"overall/decisions": report["decisions"]}
 
@@ -51,7 +61,8 @@ def timeline_note(stream: str, cycle: Mapping[str, Any]) -> str:
 
 def write_csv(path: Path, cycle: Mapping[str, Any]) -> None:
     """The score matrix as a table: cycle, what it trained, the verdict, one column a regime; empty where it is not."""
-    verdicts = ["" if kept is None else "promoted" if kept else "refused" for kept in (None, *cycle["accepted"])]
+    told = {True: "promoted", False: "refused", None: "rolled back"}
+    verdicts = ["", *(told[kept] for kept in cycle["accepted"])]
     rows: Sequence[Sequence[Any]] = [
         [i, task, verdict, *("" if score is None else score for score in scores)]
         for i, (task, verdict, scores) in enumerate(

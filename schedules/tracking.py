@@ -5,12 +5,13 @@ run's own folder, `mlflow.db` and `mlartifacts/`. This is the only module that i
 functions: the import takes seconds.
 """
 
+import json
 import logging
 import os
 import re
 import sys
 import tempfile
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -18,7 +19,9 @@ from typing import Any
 
 from envs.component import UserError
 from schedules import figures, lineage
-from schedules.series import child_series, flat, timeline_note, timeline_series, write_csv
+from schedules.registry import CYCLE, Registry
+from schedules.series import child_series, flat, timeline_note, timeline_series, verdict_of, write_csv
+from schedules.whereabouts import KIND, STREAM, find
 
 QUIET = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -29,8 +32,9 @@ QUIET = {
 }
 """Keeps MLflow silent, at home, and its server without seven idle job workers. Set before it is imported or started."""
 
-CYCLE, KIND, RECORDED = "holdtrue.cycle", "holdtrue.kind", "holdtrue.recorded"
+RECORDED, LEFT_AT = "holdtrue.recorded", "holdtrue.aliases"
 PARENT, NOTE = "mlflow.parentRunId", "mlflow.note.content"
+BRIEF = 200  # characters of an error
 BATCH = 1000  # MLflow's own limit of metrics in one call
 LONGEST = 6000  # and of characters of a parameter
 UNNAMEABLE = re.compile(r"[^\w\-. /]", re.ASCII)  # what it lets no metric or parameter be called
@@ -46,12 +50,22 @@ class TrackingIds:
 
 
 class Tracker:
-    """Writes one run's record into the MLflow database in `folder`."""
+    """Writes one run's record into the MLflow database in `folder`.
+
+    Attributes:
+        failed: something went wrong since `start`, which may find what can be mended.
+        anew: the timeline was made by `start`: there was none.
+        status_before: the timeline's before `start` set it to running.
+        notes: sentences on what somebody had changed by hand, and how it was mended.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder.resolve()
         self.stream = ""
         self.ids: TrackingIds | None = None
+        self.anew, self.failed = False, False
+        self.status_before = "FINISHED"
+        self.notes: list[str] = []
 
     @cached_property
     def client(self) -> Any:
@@ -70,13 +84,15 @@ class Tracker:
         Args:
             params: nested settings; written once, with dotted names.
         """
-        experiment = self.client.get_experiment_by_name(stream)
-        identity = experiment.experiment_id if experiment else self._create_experiment(stream)
-        found = self.client.search_runs([identity], f"tags.`{KIND}` = 'timeline'", max_results=1)
-        run = found[0] if found else self._create_timeline(identity, stream, params)
-        self.client.set_terminated(run.info.run_id, "RUNNING")
+        place = find(
+            self.client, stream, self._create_experiment, lambda within: self._create_timeline(within, stream, params)
+        )
+        run = place.timeline.info
+        self.anew, self.status_before = place.anew, "FINISHED" if place.anew else run.status
+        self.notes += place.notes
+        self.client.set_terminated(run.run_id, "RUNNING")
         self.stream = stream
-        self.ids = TrackingIds(tracking_uri(self.folder), identity, run.info.run_id)
+        self.ids = TrackingIds(tracking_uri(self.folder), place.experiment_id, run.run_id)
         return self.ids
 
     def record(self, cycle: Mapping[str, Any]) -> None:
@@ -88,12 +104,18 @@ class Tracker:
         self._log(ids.timeline_run_id, [(cycle["cycle"], timeline_series(cycle))], cycle["time_ms"])
         if cycle["report"] is not None:
             self._record_child(ids, cycle)
+        self._align(ids, cycle, tags)
         self._draw(ids.timeline_run_id, cycle)
         self._tags(ids.timeline_run_id, {NOTE: timeline_note(self.stream, cycle), RECORDED: str(cycle["cycle"])})
 
-    def finish(self, status: str = "FINISHED") -> None:
-        """Mark the timeline as ended: `FINISHED`, `FAILED` or `KILLED`."""
-        self.client.set_terminated(self._started().timeline_run_id, status)
+    def finish(self, status: str = "FINISHED") -> str:
+        """Mark the timeline as ended: `FINISHED`, `FAILED` or `KILLED`. Returns why that was not taken, or ""."""
+        run = self._started().timeline_run_id
+        try:
+            self.client.set_terminated(run, status)
+        except Exception as error:  # as in `deliver`
+            return f"MLflow did not take that the run is {status.lower()} ({brief(error)}); nothing else is missing."
+        return ""
 
     # -- parts of the above -------------------------------------------------------------------------------------------
 
@@ -104,15 +126,16 @@ class Tracker:
 
     def _create_experiment(self, stream: str) -> str:
         place = (self.folder / "mlartifacts").as_uri()
-        tags = {"mlflow.experimentKind": "custom_model_development"}  # else the page opens as one for chat traces
+        tags = {
+            STREAM: stream,
+            "mlflow.experimentKind": "custom_model_development",
+        }  # else the page opens as one for chat traces
         return self.client.create_experiment(stream, artifact_location=place, tags=tags)
 
     def _create_timeline(self, experiment: str, stream: str, params: Mapping[str, Any]) -> Any:
         from mlflow.entities import Param
 
-        run = self.client.create_run(
-            experiment, tags={KIND: "timeline", "holdtrue.stream": stream}, run_name="timeline"
-        )
+        run = self.client.create_run(experiment, tags={KIND: "timeline", STREAM: stream}, run_name="timeline")
         named = {UNNAMEABLE.sub("_", name): str(value)[:LONGEST] for name, value in flat(params).items()}
         written = [Param(name, value) for name, value in named.items()]
         for start in range(0, len(written), 100):
@@ -126,19 +149,21 @@ class Tracker:
         for name in cycle["artifacts"]:
             self.client.log_artifact(run.info.run_id, str(self.folder / name))
         if cycle["adapter"]:
-            self._register(run, cycle)
+            tags = {"holdtrue.task": cycle["report"]["task"], **self._lineage(cycle)}
+            registry = Registry(self.client, self.stream, self.folder)
+            registry.register(run, cycle["cycle"], cycle["adapter"], tags, cycle["report"]["verdict"])
         self.client.set_terminated(run.info.run_id, "FINISHED", end_time=cycle["time_ms"])
 
     def _child(self, ids: TrackingIds, cycle: Mapping[str, Any]) -> Any:
         """The cycle's run: a new one, or the one that a kill left half written."""
         report = cycle["report"]
-        mine = f"tags.`{CYCLE}` = '{report['cycle']}' and tags.`{PARENT}` = '{ids.timeline_run_id}'"
-        found = self.client.search_runs([ids.experiment_id], mine, max_results=1)
-        if found:
-            return found[0]
-        verdict = "promoted" if report["accepted"] else "refused"
+        found = self._found_child(ids, report["cycle"])
+        if found is not None:
+            return found
+        verdict = verdict_of(report)
         told = (report["update"].get(name) for name in ("reason", "stopped", "skipped"))
-        what = f"Trained {report['task']} by {report['algorithm']}: {report['reason']}"
+        trained = f"Trained {report['task']} by {report['algorithm']}" if report["task"] else "Rollback"
+        what = f"{trained}: {report['reason']}"
         note = "\n\n".join([f"**{report['verdict']}**", *(f"{text}." for text in (what, *told) if text)])
         tags = {
             PARENT: ids.timeline_run_id, KIND: "cycle", CYCLE: str(report["cycle"]), "holdtrue.task": report["task"],
@@ -146,37 +171,29 @@ class Tracker:
             NOTE: note, **self._lineage(cycle),
         }  # fmt: skip
         began = cycle["time_ms"] - int(1000 * sum(report["seconds"].values()))
-        name = f"cycle {report['cycle']:02d} {report['task']} {verdict}"
+        name = " ".join(filter(None, [f"cycle {report['cycle']:02d}", report["task"], verdict]))
         return self.client.create_run(ids.experiment_id, start_time=began, tags=tags, run_name=name)
 
-    def _register(self, run: Any, cycle: Mapping[str, Any]) -> None:
-        """The adapter as a version of the stream's agent; `champion` moves only if the gate let it through."""
-        if not self.client.search_registered_models(f"name = '{self.stream}'"):
-            self.client.create_registered_model(self.stream, description=f"Adapters of the stream {self.stream}.")
-        mine = f"name = '{self.stream}' and run_id = '{run.info.run_id}'"
-        versions = self.client.search_model_versions(mine)
-        if not versions:
-            self.client.log_artifacts(run.info.run_id, str(self.folder / cycle["adapter"]), "adapter")
-            source = f"{run.info.artifact_uri}/adapter"
-            tags = {CYCLE: str(cycle["cycle"]), "holdtrue.task": cycle["report"]["task"], **self._lineage(cycle)}
-            told = cycle["report"]["verdict"]
-            versions = [self.client.create_model_version(self.stream, source, run.info.run_id, tags, description=told)]
-        if cycle["report"]["accepted"]:
-            self._promote(str(versions[0].version))
+    def _found_child(self, ids: TrackingIds, number: int) -> Any:
+        """The run of a cycle, or None."""
+        mine = f"tags.`{CYCLE}` = '{number}' and tags.`{PARENT}` = '{ids.timeline_run_id}'"
+        found = self.client.search_runs([ids.experiment_id], mine, max_results=1)
+        return found[0] if found else None
 
     def _lineage(self, cycle: Mapping[str, Any]) -> dict[str, str]:
         return lineage.tags(lineage.read(self.folder / cycle["adapter"])) if cycle["adapter"] else {}
 
-    def _promote(self, version: str) -> None:
-        """Move `previous`, then `champion`: between the two, and after a repeat, both still name what they should."""
-        champion = str(
-            self.client.get_registered_model(self.stream).aliases.get("champion", "")
-        )  # int or str, by store
-        if champion == version:
-            return
-        if champion:
-            self.client.set_registered_model_alias(self.stream, "previous", champion)
-        self.client.set_registered_model_alias(self.stream, "champion", version)
+    def _align(self, ids: TrackingIds, cycle: Mapping[str, Any], tags: Mapping[str, str]) -> None:
+        """The registry's aliases as the run's database has them; what they were left at is a tag of the timeline."""
+        last = json.loads(tags.get(LEFT_AT, "{}"))
+
+        def child_of(number: int) -> Any:
+            return self._found_child(ids, number)
+
+        named, notes = Registry(self.client, self.stream, self.folder).align(cycle["standing"], last, child_of)
+        self.notes += notes
+        if named != last:
+            self._tags(ids.timeline_run_id, {LEFT_AT: json.dumps(named)})
 
     def _draw(self, run_id: str, cycle: Mapping[str, Any]) -> None:
         """Figures and table of the whole run so far, in the place of the last ones."""
@@ -214,24 +231,43 @@ def deliver(
     tracker: Tracker,
     stream: str,
     params: Mapping[str, Any],
-    records: Iterable[Mapping[str, Any]],
+    waiting: Callable[[], Sequence[Mapping[str, Any]]],
     sent: Callable[[int], None],
+    again: Callable[[], int],
 ) -> str:
-    """Send outbox records in order and tell `sent` each cycle that is there. The first call starts the tracker.
+    """Send what waits in the outbox, in order, and tell `sent` each cycle that is there; starts the tracker if need be.
+
+    Args:
+        again: lets everything wait once more, for an MLflow that has lost it; returns how many cycles that are.
 
     Returns:
-        "" if all arrived, else why not: the rest stays in the outbox for the next time, and cycles go on meanwhile.
+        What was mended, and why the rest stays in the outbox for the next time if it does: cycles go on meanwhile.
     """
-    for cycle in records:
-        try:
-            if tracker.ids is None:
-                tracker.start(stream, params)
-            tracker.record(cycle)
-        except Exception as error:  # MLflow passes on errors of its database, files and server, each of another kind
+    number = None
+    try:
+        if tracker.ids is None or tracker.failed:
+            tracker.start(stream, params)
+            tracker.failed = False
+            lost = again() if tracker.anew else 0
+            if lost:
+                tracker.notes.append(f"MLflow's record was gone: {lost} cycles are sent again.")
+        for cycle in waiting():
             number = cycle["cycle"]
-            return f"MLflow did not take cycle {number} ({error}); it is kept and sent again after the next cycle."
-        sent(cycle["cycle"])
-    return ""
+            tracker.record(cycle)
+            sent(number)
+    except Exception as error:  # MLflow passes on errors of its database, files and server, each of another kind
+        tracker.failed = True
+        what = "the start of the record" if number is None else f"cycle {number}"
+        told = f"MLflow did not take {what} ({brief(error)}); it is kept and sent again after the next cycle."
+        tracker.notes.append(told)
+    told, tracker.notes = " ".join(tracker.notes), []
+    return told
+
+
+def brief(error: Exception) -> str:
+    """The first line of an error: SQLAlchemy's go on for pages."""
+    text = str(error).strip() or type(error).__name__
+    return text.splitlines()[0][:BRIEF]
 
 
 def tracking_uri(folder: Path) -> str:

@@ -36,12 +36,12 @@ def go(stream: StreamSettings, folder: Path, console: Console, resume: str) -> N
     try:
         say(console, intention(loop))
         with progress:
-            left = loop.next_cycle <= len(stream.cycles)
+            left = loop.next_plan <= len(stream.cycles)
             run_stream(loop)
             if not left:  # it was stopped after its last commit
                 loop.tell()
-        if loop.tracker.ids is not None:
-            loop.tracker.finish()
+        if loop.tracker.ids is not None and (trouble := loop.tracker.finish()):
+            say(console, trouble)
     except KeyboardInterrupt:
         say(console, f"Stopped; what was committed is kept. Go on with:  {resume}")
         if loop.tracker.ids is not None:
@@ -79,7 +79,7 @@ def intention(loop: Loop) -> str:
     trainable = sum(parameter.numel() for parameter in loop.policy.parameters())
     model, planned = loop.stream.model.path, len(loop.stream.cycles)
     threads = f"{loop.policy.threads} thread{'s' if loop.policy.threads > 1 else ''}"
-    done = f", {loop.next_cycle - 1} of them done" if loop.next_cycle > 1 else ""
+    done = f", {loop.next_plan - 1} of them done" if loop.next_plan > 1 else ""
     return (
         f"Stream {loop.stream.stream} (seed {loop.stream.seed}) in {loop.folder}: model {model}, "
         f"{trainable:,} trainable parameters, {threads}, {planned} planned cycles{done}."

@@ -23,7 +23,7 @@ def whole(tiny_folder: Path, migrated: Path, tmp_path_factory: pytest.TempPathFa
     """A run of two cycles, both promoted."""
     place = tmp_path_factory.mktemp("lineage")
     settings = small_stream(tiny_folder)
-    settings["cycles"][1]["task"] = "renamed"  # there its answers differ, so that there are pairs
+    settings["cycles"][1] = {"task": "renamed", "update": {"type": "dpo", "rounds": 1, "groups": 16, "group_size": 4}}
     stream = write_stream(place / "small.yaml", settings)
     folder = place / "run"
     folder.mkdir()
@@ -54,10 +54,10 @@ def test_parents_lead_back_to_the_untouched_model(whole: Path) -> None:
 
 
 def test_what_it_learned_from_is_what_the_database_says(whole: Path) -> None:
-    """2 rounds of 4 groups of 4 in cycle 1, 1 round in cycle 2; memory is large enough to have kept them all."""
+    """2 rounds of 4 groups of 4 in cycle 1, 1 of 16 in cycle 2; memory is large enough to have kept them all."""
     for cycle, found in enumerate(both(whole), 1):
         played = [name for (name,) in rows(whole, found["how"]["episodes"])]
-        assert found["episodes"]["count"] == len(played) == {1: 32, 2: 16}[cycle]
+        assert found["episodes"]["count"] == len(played) == {1: 32, 2: 64}[cycle]
         assert sorted(played) == found["episodes"]["ids"]
         assert digest(sorted(played)) == found["episodes"]["digest"]
         drawn = rows(whole, found["how"]["drawn"])
@@ -85,7 +85,7 @@ def test_mlflow_says_the_same_in_tags(whole: Path) -> None:
     for found in (version.tags, child.data.tags):
         assert found["holdtrue.adapter"] == second["version"]
         assert found["holdtrue.parent"] == f"adapters/cycle-001 {first['version']}"
-        assert found["holdtrue.episodes"] == f"16 (digest {second['episodes']['digest']}): renamed 16"
+        assert found["holdtrue.episodes"] == f"64 (digest {second['episodes']['digest']}): renamed 64"
         assert found["holdtrue.seed"] == "0"
         assert found["holdtrue.code"] == second["code"]
 
