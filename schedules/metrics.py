@@ -13,6 +13,7 @@ Pure NumPy, no clock, no files. An empty mean is None, never 0.
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -195,12 +196,10 @@ def turnover(matrix: ScoreMatrix) -> list[dict[str, tuple[int, int]]]:
 def turned(matrix: ScoreMatrix) -> np.ndarray:
     """`turnover` as float64 `[cycles, regimes, 2]` (right -> wrong, wrong -> right); NaN where a cell is empty."""
     table = np.full((max(len(matrix.rows) - 1, 0), len(matrix.regimes), 2), np.nan)
-    for j, name in enumerate(matrix.names):
-        column = [row[j] for row in matrix.rows]
-        for i, (before, after) in enumerate(zip(column, column[1:], strict=False)):
-            if before is None or after is None:
-                continue
-            table[i, j] = (0, 0) if before is after else discordant(before, after)[1::-1]
+    for i, (before, after) in enumerate(pairwise(matrix.rows)):
+        for j, (old, new) in enumerate(zip(before, after, strict=True)):
+            if old is not None and new is not None:  # most rows of a long run are copies: those need no counting
+                table[i, j] = (0, 0) if old == new else discordant(old, new)[1::-1]
     return table
 
 

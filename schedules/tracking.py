@@ -66,6 +66,7 @@ class Tracker:
         self.anew, self.failed = False, False
         self.status_before = "FINISHED"
         self.notes: list[str] = []
+        self._undrawn: Mapping[str, Any] | None = None
 
     @cached_property
     def client(self) -> Any:
@@ -105,13 +106,16 @@ class Tracker:
         if cycle["report"] is not None:
             self._record_child(ids, cycle)
         self._align(ids, cycle, tags)
-        self._draw(ids.timeline_run_id, cycle)
+        self._undrawn = cycle
+        if drawn_after(cycle["cycle"]):
+            self._draw(ids.timeline_run_id)
         self._tags(ids.timeline_run_id, {NOTE: timeline_note(self.stream, cycle), RECORDED: str(cycle["cycle"])})
 
     def finish(self, status: str = "FINISHED") -> str:
-        """Mark the timeline as ended: `FINISHED`, `FAILED` or `KILLED`. Returns why that was not taken, or ""."""
+        """Draw what is not drawn yet and mark the timeline as ended: `FINISHED`, `FAILED` or `KILLED`. Returns why that was not taken, or ""."""
         run = self._started().timeline_run_id
         try:
+            self._draw(run)
             self.client.set_terminated(run, status)
         except Exception as error:  # as in `deliver`
             return f"MLflow did not take that the run is {status.lower()} ({brief(error)}); nothing else is missing."
@@ -195,12 +199,16 @@ class Tracker:
         if named != last:
             self._tags(ids.timeline_run_id, {LEFT_AT: json.dumps(named)})
 
-    def _draw(self, run_id: str, cycle: Mapping[str, Any]) -> None:
-        """Figures and table of the whole run so far, in the place of the last ones."""
+    def _draw(self, run_id: str) -> None:
+        """Figures and table of the whole run so far, in the place of the last ones, unless they are drawn already."""
+        cycle, self._undrawn = self._undrawn, None
+        if cycle is None:
+            return
         tasks, scores, primary, accepted = (cycle[key] for key in ("tasks", "scores", "primary", "accepted"))
         drawn = {"score_matrix": figures.score_matrix(tasks, scores, primary, accepted)}
         if primary:
             drawn["who_hurts_whom"] = figures.who_hurts_whom(tasks, scores, primary, accepted)
+            drawn["turnover"] = figures.turnover(tasks, cycle["turned"], primary, accepted)
             drawn["learning_curve"] = figures.learning_curve(tasks, scores, cycle["scores_ci"], primary, accepted)
         with tempfile.TemporaryDirectory() as aside:
             for name, figure in drawn.items():
@@ -262,6 +270,14 @@ def deliver(
         tracker.notes.append(told)
     told, tracker.notes = " ".join(tracker.notes), []
     return told
+
+
+def drawn_after(cycle: int) -> bool:
+    """Whether figures are drawn after this cycle: each of the first 50, then ever fewer, about 25 times a doubling.
+
+    Drawing costs more the longer a run is; so its share of a cycle doesn't grow. The last is drawn at the end anyway.
+    """
+    return cycle % max(1, cycle // 25) == 0
 
 
 def brief(error: Exception) -> str:
