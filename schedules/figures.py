@@ -37,6 +37,7 @@ SHOWN = len(LINES)
 """Tasks that have a line of their own, here and in the timeline: the first ones of the stream."""
 CROWDED = 120  # cycles, above which a disc for each would hide the line
 Verdicts = Sequence[bool | None]
+VERDICTS = {True: ("promoted", PROMOTED), False: ("refused", REFUSED), None: ("rolled back", FAINT)}
 
 
 def png(figure: Figure, path: Path) -> None:
@@ -145,9 +146,8 @@ def _grid(
     figure = Figure(figsize=size, dpi=110, layout="constrained", facecolor="white")
     axes = figure.add_subplot()
     axes.set_facecolor(EMPTY)
-    image = axes.imshow(
-        np.ma.masked_invalid(values), cmap=colours, vmin=low, vmax=high, aspect="auto", interpolation="nearest"
-    )
+    image = axes.imshow(np.ma.masked_invalid(values), cmap=colours, vmin=low, vmax=high, aspect="auto")
+    image.set_interpolation("nearest")  # columns are tasks: they don't flow into each other
     axes.set_xticks(range(columns), tasks, rotation=0 if upright else 50, ha="center" if upright else "left")
     stride = 1 if rows <= WRITTEN_ROWS else rows // WRITTEN_ROWS + 1
     axes.set_yticks(range(0, rows, stride), labels[::stride])
@@ -182,16 +182,8 @@ def _numbers(
             continue
         red, green, blue, _ = colours(float(np.clip((value - low) / (high - low), 0, 1)))
         dark = 0.30 * red + 0.59 * green + 0.11 * blue < 0.55
-        axes.text(
-            j,
-            i,
-            written(i, j),
-            ha="center",
-            va="center",
-            color="white" if dark else INK,
-            fontsize=size,
-            in_layout=False,
-        )  # each text that the layout looks at costs it milliseconds
+        shade = "white" if dark else INK
+        axes.text(j, i, written(i, j), ha="center", va="center", color=shade, fontsize=size, in_layout=False)
 
 
 def _marks(axes: Axes, tasks: Sequence[str], primary: Sequence[str], verdicts: Verdicts, first_row: int) -> None:
@@ -201,9 +193,7 @@ def _marks(axes: Axes, tasks: Sequence[str], primary: Sequence[str], verdicts: V
     for row, (label, kept) in enumerate(zip(axes.get_yticklabels(), verdicts, strict=True)):
         if row < first_row:
             continue
-        verdict, colour = {True: ("promoted", PROMOTED), False: ("refused", REFUSED), None: ("rolled back", FAINT)}[
-            kept
-        ]
+        verdict, colour = VERDICTS[kept]
         label.set_color(colour)
         axes.annotate(verdict, (1.01, row), xycoords=("axes fraction", "data"), va="center", color=colour, fontsize=9)
         task = primary[row - first_row]

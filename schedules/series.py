@@ -71,7 +71,8 @@ def timeline_note(stream: str, cycle: Mapping[str, Any]) -> str:
     hidden = f" Tasks beyond the first {SHOWN} of {tasks}: in the child runs." if tasks > SHOWN else ""
     return (
         f"Stream **{stream}** after cycle {cycle['cycle']}: {', '.join(told)}.\n\nLast: {verdict}\n\n"
-        f"Model metrics: one point a cycle.{hidden} Artifacts: `score_matrix.png`, `who_hurts_whom.png`, `turnover.png`, `learning_curve.png`. "
+        f"Model metrics: one point a cycle.{hidden} Artifacts: `score_matrix.png`, `who_hurts_whom.png`, "
+        "`turnover.png`, `learning_curve.png`. "
         "Child runs: one for each cycle."
     )
 

@@ -112,7 +112,11 @@ class Tracker:
         self._tags(ids.timeline_run_id, {NOTE: timeline_note(self.stream, cycle), RECORDED: str(cycle["cycle"])})
 
     def finish(self, status: str = "FINISHED") -> str:
-        """Draw what is not drawn yet and mark the timeline as ended: `FINISHED`, `FAILED` or `KILLED`. Returns why that was not taken, or ""."""
+        """Draw what is not drawn yet and mark the timeline as ended: `FINISHED`, `FAILED` or `KILLED`.
+
+        Returns:
+            Why MLflow did not take that; "" if it did.
+        """
         run = self._started().timeline_run_id
         try:
             self._draw(run)
@@ -130,10 +134,8 @@ class Tracker:
 
     def _create_experiment(self, stream: str) -> str:
         place = (self.folder / "mlartifacts").as_uri()
-        tags = {
-            STREAM: stream,
-            "mlflow.experimentKind": "custom_model_development",
-        }  # else the page opens as one for chat traces
+        kind = "custom_model_development"  # else the page opens as one for chat traces
+        tags = {STREAM: stream, "mlflow.experimentKind": kind}
         return self.client.create_experiment(stream, artifact_location=place, tags=tags)
 
     def _create_timeline(self, experiment: str, stream: str, params: Mapping[str, Any]) -> Any:

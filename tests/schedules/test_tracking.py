@@ -154,7 +154,8 @@ def test_children_hold_the_detail(recorded: Tracker) -> None:
 def test_pictures_and_table_lie_on_the_timeline(recorded: Tracker) -> None:
     ids = ids_of(recorded)
     kept = {item.path for item in recorded.client.list_artifacts(ids.timeline_run_id)}
-    assert kept == {"score_matrix.png", "score_matrix.csv", "who_hurts_whom.png", "learning_curve.png"}
+    drawn = {"score_matrix.png", "who_hurts_whom.png", "turnover.png", "learning_curve.png"}
+    assert kept == drawn | {"score_matrix.csv"}
     place = recorded.folder / "mlartifacts" / ids.timeline_run_id / "artifacts"
     assert (place / "score_matrix.png").read_bytes().startswith(b"\x89PNG")
     with (place / "score_matrix.csv").open() as file:
@@ -242,9 +243,9 @@ def test_status_is_told(tracker: Tracker, folder: Path) -> None:
 def test_a_cycle_is_recorded_in_well_under_its_share(tracker: Tracker) -> None:
     sent = records()
     tracker.record(sent[1])
-    began = time.perf_counter()
+    began = time.process_time()
     tracker.record(sent[3])
-    assert time.perf_counter() - began < 5.0, "seconds a cycle; 0.4 on an idle core, and these cores are not idle"
+    assert time.process_time() - began < 2.0, "seconds of a core; about 0.6"
 
 
 def test_odd_names_and_long_values_are_no_obstacle(folder: Path) -> None:
