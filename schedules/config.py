@@ -85,6 +85,16 @@ class MemoryPlan(Settings):
     embedder: dict[str, Any] = Field(default_factory=lambda: {"type": "lvlm"})
 
 
+class TrackingPlan(Settings):
+    """What MLflow is told beyond numbers.
+
+    Attributes:
+        traces: episodes of each kind traced a cycle, see `schedules.traces`; 0 for none.
+    """
+
+    traces: int = Field(2, ge=0, le=64)
+
+
 class StreamSettings(Settings):
     """Everything a run is made of.
 
@@ -106,6 +116,7 @@ class StreamSettings(Settings):
     exam: ExamSettings = ExamSettings()
     gate: GateSettings = GateSettings()
     memory: MemoryPlan = MemoryPlan()
+    tracking: TrackingPlan = TrackingPlan()
 
     @model_validator(mode="after")
     def names_exist(self) -> Self:

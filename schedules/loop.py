@@ -27,9 +27,10 @@ from schedules.gate import Verdict
 from schedules.lineage import MANIFEST, manifest
 from schedules.metrics import ExamResult, ScoreMatrix
 from schedules.progress import Progress
-from schedules.report import CycleReport, cycle_json, slim, tracking_record
+from schedules.report import CycleReport, cycle_json, plain, slim, tracking_record
 from schedules.seeds import generator
 from schedules.timeline import last_row, restore_matrix, rollbacks, timeline
+from schedules.traces import Sample
 from schedules.tracking import Tracker
 
 Scores = dict[str, ExamResult]
@@ -48,6 +49,7 @@ class Loop:
         self.clock = PhaseClock()
         self.decisions = 0
         self.curve: list[Metrics] = []
+        self.sample = Sample(stream.tracking.traces)
         worlds = {name: regime.world for name, regime in stream.regimes.items()}
         self.pool = WorldPool(worlds, stream.workers)
         self.database = Database(folder / DATABASE)
@@ -101,6 +103,7 @@ class Loop:
         self.policy.forget()
         self.decisions = 0
         self.curve = []
+        self.sample.begin(task)
         self._staged = ""
         self.progress.cycle(self.next_cycle, len(self.stream.cycles), task)
         return self.next_cycle
@@ -134,6 +137,7 @@ class Loop:
                 self.policy, tasks, self.stream.exam.episodes, self.pool, self.stream.width, self.progress.tick
             )
         self.decisions += sum(len(e.steps) for e in episodes)
+        self.sample.examined(adapter, episodes)
         readable = [step.action.readable for e in episodes if e.task == task for step in e.steps]
         return scores, float(np.mean(readable)) if readable else 1.0
 
@@ -160,6 +164,7 @@ class Loop:
     def played(self, episodes: Sequence[Episode]) -> None:
         """Count what was played."""
         self.decisions += sum(len(e.steps) for e in episodes)
+        self.sample.played(episodes)
         self.progress.success(sum(e.success for e in episodes) / max(1, len(episodes)))
 
     def guarded(self, scores: Scores, task: str) -> Scores:
@@ -231,7 +236,7 @@ class Loop:
             )  # fmt: skip
             with self.database.transaction():
                 self.memory.settle(self.rng(cycle, "settle"))
-                self.ledger.commit(entry, slim(outgoing))
+                self.ledger.commit(entry, {**slim(outgoing), "traces": plain(self.sample.taken())})
                 self.ledger.rechoose(self.policy.budget.tokens)
         self.committed.append(entry)
         self.memory.save_index()

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from envs.component import UserError
-from schedules import figures, lineage
+from schedules import figures, lineage, traces
 from schedules.registry import CYCLE, Registry
 from schedules.series import child_series, flat, timeline_note, timeline_series, verdict_of, write_csv
 from schedules.whereabouts import KIND, STREAM, find
@@ -29,6 +29,7 @@ QUIET = {
     "MLFLOW_LOGGING_LEVEL": "WARNING",
     "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
     "GIT_PYTHON_REFRESH": "quiet",
+    "MLFLOW_ENABLE_ASYNC_TRACE_LOGGING": "false",
 }
 """Keeps MLflow silent, at home, and its server without seven idle job workers. Set before it is imported or started."""
 
@@ -152,6 +153,7 @@ class Tracker:
         run = self._child(ids, cycle)
         curve = [(step, {f"step/{k}": v for k, v in metrics.items()}) for step, metrics in enumerate(cycle["curve"], 1)]
         self._log(run.info.run_id, [(0, child_series(cycle)), *curve], cycle["time_ms"])
+        traces.write(ids.tracking_uri, ids.experiment_id, run.info.run_id, cycle)
         for name in cycle["artifacts"]:
             self.client.log_artifact(run.info.run_id, str(self.folder / name))
         if cycle["adapter"]:
