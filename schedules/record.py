@@ -15,11 +15,12 @@ from memory.overview import stats
 from memory.store import MemoryStats
 from schedules.checkpoint import Committed, Ledger
 from schedules.config import StreamSettings, allow_modules
+from schedules.delivery import deliver
 from schedules.folder import REPORT
 from schedules.metrics import ScoreMatrix
 from schedules.report import history, run_json, write_report
 from schedules.timeline import restore_matrix, rollbacks, timeline
-from schedules.tracking import Tracker, TrackingIds, deliver
+from schedules.tracking import Tracker, TrackingIds
 
 
 def now_ms() -> int:

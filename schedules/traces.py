@@ -158,13 +158,13 @@ def _spans(
     whole = {"inputs": {"task": trace["task"], "seed": trace["seed"]}, "outputs": {"steps": told, **about}}
     spans = [_span(identity, name, root, None, f"episode of {trace['task']}", "AGENT", began, len(steps) + 1, whole)]
     for place, step in enumerate(steps):
-        shown = []
+        shown: list[str] = []
         for encoded in step["pictures"]:
-            content = base64.b64decode(encoded)
+            picture = base64.b64decode(encoded)
             key = _digest(f"{identity}/{place}/{len(shown)}", 16).hex()
             key = "-".join([key[:8], key[8:12], key[12:16], key[16:20], key[20:]])
-            pictures[key] = content
-            shown.append(f"mlflow-attachment://{key}?content_type=image%2Fpng&trace_id={identity}&size={len(content)}")
+            pictures[key] = picture
+            shown.append(f"mlflow-attachment://{key}?content_type=image%2Fpng&trace_id={identity}&size={len(picture)}")
         numbers = {key: step[key] for key in ("reward", "cost", "logprob", "readable")}
         said = {"said": step["said"], "command": step["command"], **numbers}
         content = {"inputs": {"text": step["text"], "pictures": shown}, "outputs": said, **numbers}

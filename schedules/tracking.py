@@ -11,7 +11,7 @@ import os
 import re
 import sys
 import tempfile
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -19,6 +19,7 @@ from typing import Any
 
 from envs.component import UserError
 from schedules import figures, lineage, traces
+from schedules.delivery import brief
 from schedules.registry import CYCLE, Registry
 from schedules.series import child_series, flat, timeline_note, timeline_series, verdict_of, write_csv
 from schedules.whereabouts import KIND, STREAM, find
@@ -35,7 +36,6 @@ QUIET = {
 
 RECORDED, LEFT_AT = "holdtrue.recorded", "holdtrue.aliases"
 PARENT, NOTE = "mlflow.parentRunId", "mlflow.note.content"
-BRIEF = 200  # characters of an error
 BATCH = 1000  # MLflow's own limit of metrics in one call
 LONGEST = 6000  # and of characters of a parameter
 UNNAMEABLE = re.compile(r"[^\w\-. /]", re.ASCII)  # what it lets no metric or parameter be called
@@ -239,55 +239,12 @@ class Tracker:
         self.client.log_batch(run_id, tags=[RunTag(name, value) for name, value in tags.items()])
 
 
-def deliver(
-    tracker: Tracker,
-    stream: str,
-    params: Mapping[str, Any],
-    waiting: Callable[[], Sequence[Mapping[str, Any]]],
-    sent: Callable[[int], None],
-    again: Callable[[], int],
-) -> str:
-    """Send what waits in the outbox, in order, and tell `sent` each cycle that is there; starts the tracker if need be.
-
-    Args:
-        again: lets everything wait once more, for an MLflow that has lost it; returns how many cycles that are.
-
-    Returns:
-        What was mended, and why the rest stays in the outbox for the next time if it does: cycles go on meanwhile.
-    """
-    number = None
-    try:
-        if tracker.ids is None or tracker.failed:
-            tracker.start(stream, params)
-            tracker.failed = False
-            lost = again() if tracker.anew else 0
-            if lost:
-                tracker.notes.append(f"MLflow's record was gone: {lost} cycles are sent again.")
-        for cycle in waiting():
-            number = cycle["cycle"]
-            tracker.record(cycle)
-            sent(number)
-    except Exception as error:  # MLflow passes on errors of its database, files and server, each of another kind
-        tracker.failed = True
-        what = "the start of the record" if number is None else f"cycle {number}"
-        told = f"MLflow did not take {what} ({brief(error)}); it is kept and sent again after the next cycle."
-        tracker.notes.append(told)
-    told, tracker.notes = " ".join(tracker.notes), []
-    return told
-
-
 def drawn_after(cycle: int) -> bool:
     """Whether figures are drawn after this cycle: each of the first 50, then ever fewer, about 25 times a doubling.
 
     Drawing costs more the longer a run is; so its share of a cycle doesn't grow. The last is drawn at the end anyway.
     """
     return cycle % max(1, cycle // 25) == 0
-
-
-def brief(error: Exception) -> str:
-    """The first line of an error: SQLAlchemy's go on for pages."""
-    text = str(error).strip() or type(error).__name__
-    return text.splitlines()[0][:BRIEF]
 
 
 def tracking_uri(folder: Path) -> str:

@@ -11,8 +11,8 @@ import pytest
 from ledgers import Made, three_cycles
 
 from memory.database import Database
-from schedules import tracking
 from schedules.checkpoint import Ledger
+from schedules.delivery import brief
 from schedules.record import send
 from schedules.tracking import Tracker
 
@@ -282,5 +282,5 @@ def test_a_lost_database_is_filled_again(folder: Path, migrated: Path) -> None:
 
 
 def test_errors_are_brief() -> None:
-    assert tracking.brief(ValueError("first\nsecond")) == "first"
-    assert tracking.brief(KeyError()) == "KeyError"
+    assert brief(ValueError("first\nsecond")) == "first"
+    assert brief(KeyError()) == "KeyError"

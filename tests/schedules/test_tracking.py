@@ -13,10 +13,11 @@ import pytest
 from agent.report import UpdateReport
 from envs.component import UserError
 from schedules.comparison import ExamResult
+from schedules.delivery import deliver
 from schedules.metrics import Regime, ScoreMatrix
 from schedules.report import CycleReport, cycle_json, tracking_record
 from schedules.series import flat
-from schedules.tracking import Tracker, TrackingIds, deliver, page, tracking_uri, ui_command
+from schedules.tracking import Tracker, TrackingIds, page, tracking_uri, ui_command
 
 ROWS = [{"goto": 98, "exchanged": 31}, {"goto": 96, "exchanged": 93}, {"goto": 96, "exchanged": 93}]
 NOON = 1_800_000_000_000
