@@ -3,8 +3,10 @@
 Both can be done again at any time, by the run or by a command that opens its folder later: nothing is told twice.
 """
 
+import json
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +18,7 @@ from memory.store import MemoryStats
 from schedules.checkpoint import Committed, Ledger
 from schedules.config import StreamSettings, allow_modules
 from schedules.delivery import deliver
-from schedules.folder import REPORT
+from schedules.folder import DATABASE, REPORT
 from schedules.metrics import ScoreMatrix
 from schedules.report import history, run_json, write_report
 from schedules.timeline import restore_matrix, rollbacks, timeline
@@ -90,6 +92,17 @@ def matrix_of(stream: StreamSettings, committed: Sequence[Committed]) -> ScoreMa
     matrix = restore_matrix(timeline(stream, rollbacks(committed)), committed)
     assert matrix is not None
     return matrix
+
+
+def complete(folder: Path) -> None:
+    """Tell what a run that ended did not get to tell, if there is such; one that is going on does so itself."""
+    if not (folder / DATABASE).is_file():
+        return
+    with suppress(UserError), Database(folder / DATABASE) as database:
+        ledger, path = Ledger(database), folder / REPORT
+        rows = len(json.loads(path.read_text())["scores"]) if path.is_file() else 0
+        if rows != len(ledger.cycles()) or any(True for _ in ledger.unsent()):
+            catch_up(database, folder)
 
 
 def catch_up(database: Database, folder: Path) -> str:

@@ -14,6 +14,7 @@ from schedules.cycle import run_stream
 from schedules.folder import DATABASE, FINISHED, REPORT, SETTINGS, choose_folder, finished, undo_start
 from schedules.loop import Loop
 from schedules.progress import Progress, for_console
+from schedules.record import complete
 from schedules.report import summary_table
 
 
@@ -24,6 +25,7 @@ def main(args: Namespace) -> None:
     folder = choose_folder(stream.stream, args.dir, args.resume)
     if args.resume and finished(folder):
         say(console, f"{folder} holds a finished run: there is nothing to resume.")
+        complete(folder)
     else:
         go(stream, folder, console, resume_command(args, folder))
     console.print(summary_table(json.loads((folder / REPORT).read_text()), folder))

@@ -11,6 +11,7 @@ from schedules.checkpoint import Committed, Ledger
 from schedules.comparison import ExamResult
 from schedules.config import StreamSettings, effective
 from schedules.metrics import ScoreMatrix
+from schedules.record import matrix_of
 from schedules.report import CycleReport, cycle_json, slim, tracking_record
 from schedules.timeline import last_row, timeline
 
@@ -37,7 +38,7 @@ def exam(**right: int) -> dict[str, ExamResult]:
 class Made:
     """Commits cycles one after the other, as a loop does, and writes each promoted adapter first."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, new: bool = True) -> None:
         self.folder = folder
         self.stream = stream()
         self.database = Database(folder / "run.db")
@@ -45,7 +46,15 @@ class Made:
         self.ledger = Ledger(self.database)
         self.ledger.bind({"stream": self.stream.model_dump(mode="json"), "libraries": {"torch": "2"}})
         self.matrix = ScoreMatrix.start(timeline(self.stream), exam(goto=19, new=4))
-        self._commit(None, "")
+        if new:
+            self._commit(None, "")
+
+    @classmethod
+    def again(cls, folder: Path) -> "Made":
+        """The run that lies there."""
+        made = cls(folder, new=False)
+        made.matrix = matrix_of(made.stream, made.ledger.cycles())
+        return made
 
     def cycle(self, task: str, accepted: bool, **right: int) -> None:
         """One cycle more."""

@@ -21,7 +21,7 @@ from agent.learner import UpdateSettings
 from agent.rewards import CostBound, RewardSettings
 from envs.component import Settings, names
 from envs.multimodal import make_world
-from schedules.config import MemoryPlan, StreamSettings, effective
+from schedules.config import MemoryPlan, StreamSettings, TrackingPlan, effective
 
 DOCS = Path(__file__).parents[2] / "docs"
 FILES = {f"{page.parent.name}/{page.stem}": page for page in sorted(DOCS.glob("*/*.md"))}
@@ -41,10 +41,11 @@ def whole(part: dict[str, Any]) -> dict[str, Any]:
     """The stream that `part` is, or a minimal one around it."""
     if "stream" in part:
         return part
-    assert part.keys() <= {"world", "rewards", "update", "memory"}
+    assert part.keys() <= {"world", "rewards", "update", "memory", "tracking"}
     regime = {"world": WORLD, **{key: part[key] for key in ("world", "rewards") if key in part}}
     cycle = {"task": "task", "update": part.get("update", {"type": "grpo"})}
-    return {"stream": "part", "regimes": {"task": regime}, "cycles": [cycle], "memory": part.get("memory", {})}
+    plans = {key: part[key] for key in ("memory", "tracking") if key in part}
+    return {"stream": "part", "regimes": {"task": regime}, "cycles": [cycle], **plans}
 
 
 @pytest.mark.parametrize(("page", "block"), BLOCKS, ids=[page for page, _ in BLOCKS])
@@ -82,6 +83,7 @@ def wanted() -> dict[str, Rows]:
         rows["updates/annotators"].update(settings_of(import_module(f"agent.annotators.{name}").Config))
     rows["updates/annotators"].update(settings_of(oracle.Drift, "drift."))
     rows["updates/rewards"].update([*settings_of(RewardSettings), *settings_of(CostBound, "cost.")])
+    rows["judging/mlflow"].update(settings_of(TrackingPlan, "tracking."))
     for kind, of_stream in MEMORY_PAGES.items():
         rows[f"memory/{kind}"].update(row for row in settings_of(MemoryPlan) if row[0] in of_stream)
         for name in names(f"memory.{kind}"):

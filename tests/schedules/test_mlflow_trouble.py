@@ -11,10 +11,15 @@ import pytest
 from ledgers import Made, three_cycles
 
 from memory.database import Database
-from schedules.checkpoint import Ledger
 from schedules.delivery import brief
-from schedules.record import send
+from schedules.record import catch_up, send
 from schedules.tracking import Tracker
+
+
+@pytest.fixture(autouse=True)
+def _undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Figures cost most of a record, and are no part of this."""
+    monkeypatch.setattr(Tracker, "_draw", lambda *_: None)
 
 
 @pytest.fixture
@@ -43,23 +48,15 @@ def folder(recorded: Path, tmp_path: Path) -> Path:
 
 def told(folder: Path) -> str:
     """Send what waits, as a run that is started anew does; what it says."""
-    from schedules.record import catch_up
-
     with Database(folder / "run.db") as database:
         return catch_up(database, folder)
 
 
 def one_more(folder: Path, accepted: bool = False) -> str:
-    """One cycle more in a process of its own: what it says."""
-    with Database(folder / "run.db") as database:
-        ledger = Ledger(database)
-        from schedules.record import matrix_of, stream_of_run
-
-        stream = stream_of_run(ledger, folder)
-        run = Made.__new__(Made)
-        run.folder, run.stream, run.database, run.ledger = folder, stream, database, ledger
-        run.matrix = matrix_of(stream, ledger.cycles())
-        run.cycle("new", accepted, goto=15, new=15)
+    """One cycle more, told by a tracker that is started anew: what it says."""
+    run = Made.again(folder)
+    run.cycle("new", accepted, goto=15, new=15)
+    run.close()
     return told(folder)
 
 
@@ -131,18 +128,12 @@ def test_cycles_go_on_and_arrive_later_in_order(
 
 
 def test_a_locked_database(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    tracker = Tracker(folder)
-    assert told(folder) == ""
-    monkeypatch.setenv("MLFLOW_SQLALCHEMYSTORE_POOLCLASS", "NullPool")
-    with locked(folder, monkeypatch), Database(folder / "run.db") as database:
-        from schedules.record import matrix_of, stream_of_run
-
-        ledger = Ledger(database)
-        ledger.send_again()
-        stream = stream_of_run(ledger, folder)
-        said = send(tracker, ledger, stream, matrix_of(stream, ledger.cycles()))
-        assert "database is locked" in said
-        assert len(list(ledger.unsent())) == 4
+    run = Made.again(folder)
+    run.ledger.send_again()
+    with locked(folder, monkeypatch):
+        assert "database is locked" in send(Tracker(folder), run.ledger, run.stream, run.matrix)
+        assert len(list(run.ledger.unsent())) == 4
+    run.close()
     assert told(folder) == ""
     assert steps(folder) == [0, 1, 2, 3]
 
@@ -232,21 +223,16 @@ def test_a_deleted_experiment_is_restored(folder: Path) -> None:
 
 def test_deleted_while_the_run_goes_on(folder: Path) -> None:
     """The cycle after it is kept; the one after that finds it, restores it, and sends both."""
-    with Database(folder / "run.db") as database:
-        from schedules.record import matrix_of, stream_of_run
-
-        ledger = Ledger(database)
-        stream = stream_of_run(ledger, folder)
-        run = Made.__new__(Made)
-        run.folder, run.stream, run.database, run.ledger = folder, stream, database, ledger
-        run.matrix = matrix_of(stream, ledger.cycles())
-        tracker = Tracker(folder)
-        assert send(tracker, ledger, stream, run.matrix) == ""
-        tracker.client.delete_experiment(tracker.ids.experiment_id)
-        said = []
-        for _ in range(2):
-            run.cycle("new", False, goto=15, new=15)
-            said.append(send(tracker, ledger, stream, run.matrix))
+    run = Made.again(folder)
+    tracker = Tracker(folder)
+    assert send(tracker, run.ledger, run.stream, run.matrix) == ""
+    assert tracker.ids is not None
+    tracker.client.delete_experiment(tracker.ids.experiment_id)
+    said = []
+    for _ in range(2):
+        run.cycle("new", False, goto=15, new=15)
+        said.append(send(tracker, run.ledger, run.stream, run.matrix))
+    run.close()
     assert "MLflow did not take cycle 4" in said[0]
     assert "was deleted by hand in MLflow: it is restored." in said[1]
     assert steps(folder) == [0, 1, 2, 3, 4, 5]

@@ -21,6 +21,7 @@ from memory.database import Database
 from schedules import cycle, record, rollback
 from schedules.checkpoint import Committed, Ledger
 from schedules.cli import main
+from schedules.learned import learners
 from schedules.metrics import ScoreMatrix, backward_transfer, forgetting
 from schedules.record import catch_up, matrix_of, stream_of_run
 from schedules.registry import Registry
@@ -225,6 +226,28 @@ def test_killed_anywhere(place: str, recorded: Path, tmp_path: Path) -> None:
         run.info.run_name for run in Tracker(folder).client.search_runs([report(folder)["mlflow"]["experiment_id"]])
     ]
     assert names.count("cycle 04 rolled back") == done
+
+
+def test_a_command_that_looks_brings_the_record_up_to_date(recorded: Path, tmp_path: Path) -> None:
+    """Killed before it told anybody; `holdtrue report` does, and says it."""
+    folder = shutil.copytree(recorded, tmp_path / "run")
+    with Database(folder / "run.db") as database:
+        rollback.roll_back(Ledger(database), folder, None)
+    assert len(report(folder)["scores"]) == 4
+    assert main(["report", str(folder)]) == 0
+    assert len(report(folder)["scores"]) == 5
+    assert aliases(folder) == {"champion": "1"}
+
+
+def test_who_goes_on_from_what_was_taken_back(folder: Path) -> None:
+    """Cycle 5 goes on from cycle 1, not from cycle 3, although it comes after it."""
+    back(folder)
+    run = Made.again(folder)
+    run.cycle("new", True, goto=18, new=18)
+    run.close()
+    committed, _ = state(folder)
+    assert learners(committed, {3}).descended == ()
+    assert learners(committed, {1}).descended == ("adapters/cycle-003", "adapters/cycle-005")
 
 
 def test_planned_cycles_go_on_from_it_and_none_is_skipped(
