@@ -150,20 +150,26 @@ def forgetting(matrix: ScoreMatrix, split: bool = True) -> float | None:
 def forgetting_half_width(matrix: ScoreMatrix, draws: int = 1000, seed: int = 0) -> float | None:
     """95 % half-width of `forgetting` by bootstrap over exam seeds, each half of the split drawn within itself."""
     totals = []
+    drawn: dict[tuple[int, int], list[np.ndarray]] = {}  # gaps of one regime share their seeds, so they share the draw
     for column, outcomes in _gap_outcomes(matrix):
-        rng = np.random.default_rng([seed, column])  # gaps of one regime share their seeds, so they share the draw
-        places = np.arange(outcomes.shape[1])
-        means = []
-        for half in (places[0::2], places[1::2]):
-            drawn = rng.choice(len(half), (draws, len(half)))
-            counts = np.zeros((draws, len(half)))  # how often each seed was drawn: a product gives all means at once
-            np.add.at(counts, (np.arange(draws)[:, None], drawn), 1)
-            means.append(counts @ outcomes[:, half].T / len(half))
-        totals.append(_lost(*means))
+        key = (column, outcomes.shape[1])
+        if key not in drawn:
+            drawn[key] = _counts(np.random.default_rng([seed, column]), outcomes.shape[1], draws)
+        halves = outcomes[:, 0::2], outcomes[:, 1::2]
+        totals.append(_lost(*(n @ half.T / half.shape[1] for n, half in zip(drawn[key], halves, strict=True))))
     if not totals:
         return None
     low, high = np.quantile(np.mean(totals, axis=0), [0.025, 0.975])
     return float(high - low) / 2
+
+
+def _counts(rng: np.random.Generator, seeds: int, draws: int) -> list[np.ndarray]:
+    """How often each seed of either half is drawn, float64 `[draws, half]` each: a product then gives all means."""
+    counts = []
+    for half in (seeds - seeds // 2, seeds // 2):
+        drawn = rng.choice(half, (draws, half)) + half * np.arange(draws)[:, None]
+        counts.append(np.bincount(drawn.ravel(), minlength=draws * half).reshape(draws, half).astype(float))
+    return counts
 
 
 def backward_transfer(matrix: ScoreMatrix) -> float | None:

@@ -28,6 +28,12 @@ from schedules.registry import Registry
 from schedules.tracking import Tracker
 
 
+@pytest.fixture(autouse=True)
+def _undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Figures cost most of a record, and are no part of this."""
+    monkeypatch.setattr(Tracker, "_draw", lambda *_: None)
+
+
 @pytest.fixture
 def folder(tmp_path: Path, migrated: Path) -> Path:
     return made(tmp_path / "run", migrated)
