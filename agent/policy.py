@@ -4,7 +4,7 @@ Three adapters speak with one engine: the `champion` (what the gate let through)
 working on) and the `base` (adapters off). One thread touches the model.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 
@@ -141,16 +141,19 @@ class Policy:
         """The candidate's weights: all that an update may change."""
         return list(self.adapters.tensors(CANDIDATE).values())
 
-    def save(self, folder: Path) -> None:
+    def save(self, folder: Path, beside: Mapping[str, str] | None = None) -> None:
         """Write the adapter that speaks as a PEFT folder, whole or not at all.
 
         What was written is read again by plain PEFT first, and must say the same.
+
+        Args:
+            beside: texts of further files to lie in it, by name.
 
         Raises:
             NotFinite: its log-probs are no numbers.
             RuntimeError: what was written does not say what it should.
         """
-        self.adapters.save(self.adapters.active, folder, self._opinion)
+        self.adapters.save(self.adapters.active, folder, self._opinion, beside)
 
     @torch.no_grad()
     def _opinion(self) -> torch.Tensor:

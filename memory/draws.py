@@ -29,6 +29,10 @@ class Draws:
         kinds = (why.split(":")[0] for (_, use, _), why in self._waiting.items() if use == REHEARSAL)
         return dict(sorted(Counter(kinds).items()))
 
+    def waiting(self, cycle: int) -> list[tuple[str, str]]:
+        """(use, id) of what a cycle that is not committed yet has drawn."""
+        return [(use, episode) for of, use, episode in self._waiting if of == cycle]
+
     def write(self) -> None:
         """Put what was noted into the table, in the caller's transaction."""
         self._database.executemany(

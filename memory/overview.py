@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from memory.database import Database
 from memory.paging import used_bytes
 from memory.parts import Parts
+from memory.store import MemoryStats
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +74,13 @@ def overview(parts: Parts) -> Overview:
         dimension=parts.embedder.dimension,
         index=parts.vectors.file_state(),
     )
+
+
+def stats(database: Database) -> MemoryStats:
+    """The few numbers of a report, without opening the memory."""
+    pages, free, size = (_one(database, f"PRAGMA {name}") for name in ("page_count", "freelist_count", "page_size"))
+    episodes, steps = database.execute("SELECT count(*), coalesce(sum(length), 0) FROM episodes").fetchone()
+    return MemoryStats(episodes, steps, (pages - free) * size)
 
 
 def _strata(database: Database) -> tuple[Stratum, ...]:

@@ -123,9 +123,15 @@ class Ledger:
         return (json.loads(record) for (record,) in rows)
 
     def mark_sent(self, cycle: int) -> None:
-        """MLflow has this cycle."""
+        """MLflow has this cycle, its traces too: those are not kept twice."""
         with self.database.transaction():
-            self.database.execute("UPDATE loop_outbox SET sent = 1 WHERE cycle = ?", (cycle,))
+            sql = "UPDATE loop_outbox SET sent = 1, record = json_remove(record, '$.traces') WHERE cycle = ?"
+            self.database.execute(sql, (cycle,))
+
+    def send_again(self) -> int:
+        """MLflow has lost what it was told: all of it waits once more. Returns how many cycles that are."""
+        with self.database.transaction():
+            return self.database.execute("UPDATE loop_outbox SET sent = 0 WHERE sent = 1").rowcount
 
 
 def environment(threads: int, token_budget: int) -> dict[str, Any]:

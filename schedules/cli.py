@@ -61,6 +61,13 @@ def parser() -> argparse.ArgumentParser:
     )
     report = commands.add_parser("report", help="say again how a run ended")
     report.add_argument("dir", nargs="?", help="the run's folder (default: the latest)")
+    rollback = commands.add_parser(
+        "rollback", help="make the adapter before champion again, or that of an earlier cycle"
+    )
+    rollback.add_argument("--dir", help="the run's folder (default: the latest)")
+    rollback.add_argument(
+        "--to", type=int, metavar="CYCLE", help="the champion after this cycle (default: the one before that of now)"
+    )
     ui = commands.add_parser("ui", help="open a run in MLflow, on this machine only")
     ui.add_argument("--dir", help="the run's folder (default: the latest)")
     ui.add_argument("--port", type=int, default=5000)

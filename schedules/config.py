@@ -79,6 +79,16 @@ class MemoryPlan(Settings):
         return self
 
 
+class TrackingPlan(Settings):
+    """What MLflow is told beyond numbers.
+
+    Attributes:
+        traces: episodes of each kind traced a cycle, see `schedules.traces`; 0 for none.
+    """
+
+    traces: int = Field(2, ge=0, le=64)
+
+
 class StreamSettings(Settings):
     """Everything a run is made of.
 
@@ -101,6 +111,7 @@ class StreamSettings(Settings):
     gate: GateSettings = GateSettings()
     memory: MemoryPlan = MemoryPlan()
     drift: DriftSettings = DriftSettings()
+    tracking: TrackingPlan = TrackingPlan()
 
     @model_validator(mode="after")
     def names_exist(self) -> Self:

@@ -40,7 +40,7 @@ def run_cycle(loop: Loop, plan: CyclePlan, reason: str) -> CycleReport:
             report = drain(loop, examined_within(loop, plan.task, plan.build().steps(lesson)))
         candidate = Forked(loop, plan.task, lesson.rehearsal, report.kl_old_tasks)
         after, verdict = decide(case_of(loop, plan.task, before), candidate)
-        verdict = proven(loop, verdict, candidate.asked)
+        verdict = proven(loop, verdict, candidate, report.algorithm)
         sit_variants(loop, verdict.accepted)
     except NotFinite as error:
         after, verdict = before, Verdict(False, f"refused: {error}")
@@ -84,7 +84,7 @@ def run_stream(loop: Loop) -> None:
         begin(loop)
     plans = loop.stream.cycles
     stop_if_paused(loop)
-    for number in range(loop.next_cycle, len(plans) + 1):
+    for number in range(loop.next_plan, len(plans) + 1):
         run_cycle(loop, plans[number - 1], reason=f"planned: cycle {number} of {len(plans)}")
         stop_if_paused(loop)
 

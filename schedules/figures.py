@@ -1,11 +1,12 @@
-"""Pictures of a run: the score matrix, who hurts whom, the learning curve.
+"""Pictures of a run: the score matrix, who hurts whom, turnover, the learning curve.
 
 Each function gives a `Figure` that belongs to nobody (no pyplot, so nothing to close, and safe in any thread); `png`
-writes it. Scores come as nested lists, None (or NaN) where a regime is not there; row 0 is before any cycle.
+writes it. Scores come as nested lists, None (or NaN) where a regime is not there; row 0 is before any cycle. A verdict
+of None is a rollback. However long a run is, and however many its tasks, a figure stays one page that can be read.
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from io import BytesIO
 from pathlib import Path
 
@@ -30,7 +31,13 @@ LINES = (
     "#7f7f7f",
     "#b8a000",
 )  # told apart by all eyes
-WRITTEN_ROWS = 40  # above it, numbers in the cells could not be read
+WRITTEN_ROWS, WRITTEN_CELLS = 40, 400  # above them, numbers in the cells could not be read
+UPRIGHT = 12  # columns whose names fit above them; more are narrower, with slanted names
+SHOWN = len(LINES)
+"""Tasks that have a line of their own, here and in the timeline: the first ones of the stream."""
+CROWDED = 120  # cycles, above which a disc for each would hide the line
+Verdicts = Sequence[bool | None]
+VERDICTS = {True: ("promoted", PROMOTED), False: ("refused", REFUSED), None: ("rolled back", FAINT)}
 
 
 def png(figure: Figure, path: Path) -> None:
@@ -42,23 +49,22 @@ def png(figure: Figure, path: Path) -> None:
     os.replace(aside, path)
 
 
-def score_matrix(tasks: Sequence[str], scores: Table, primary: Sequence[str], accepted: Sequence[bool]) -> Figure:
+def score_matrix(tasks: Sequence[str], scores: Table, primary: Sequence[str], accepted: Verdicts) -> Figure:
     """Heat map of held-out success: a row a champion, a column a regime, what a cycle trained framed."""
     values = np.array(scores, float)
-    labels = ["before any cycle"] + [f"{i}  {task}" for i, task in enumerate(primary, 1)]
+    labels = ["before any cycle", *_labels(primary)]
     light = 1.6  # the colours end above 1: even a full score stays light enough for its frame
-    figure, axes = _grid(values, tasks, labels, "YlGnBu", 0.0, light, "{:.2f}")
+    figure, axes = _grid(values, tasks, labels, "YlGnBu", 0.0, light, lambda i, j: f"{values[i, j]:.2f}")
     axes.set_title("Held-out success of the champion after each cycle", loc="left", color=INK, fontsize=11, pad=26)
     _marks(axes, tasks, primary, [None, *accepted], first_row=1)
     return figure
 
 
-def who_hurts_whom(tasks: Sequence[str], scores: Table, primary: Sequence[str], accepted: Sequence[bool]) -> Figure:
+def who_hurts_whom(tasks: Sequence[str], scores: Table, primary: Sequence[str], accepted: Verdicts) -> Figure:
     """What each cycle did to each regime: the change of its row against the row before, red where it hurt."""
     values = np.diff(np.array(scores, float), axis=0)
-    labels = [f"{i}  {task}" for i, task in enumerate(primary, 1)]
     most = 0.4  # a large gain may saturate, so that a small loss shows
-    figure, axes = _grid(values, tasks, labels, "RdBu", -most, most, "{:+.2f}")
+    figure, axes = _grid(values, tasks, _labels(primary), "RdBu", -most, most, lambda i, j: f"{values[i, j]:+.2f}")
     axes.set_title(
         "What each cycle did to each task (success gained or lost)", loc="left", color=INK, fontsize=11, pad=26
     )
@@ -66,28 +72,56 @@ def who_hurts_whom(tasks: Sequence[str], scores: Table, primary: Sequence[str], 
     return figure
 
 
+def turnover(tasks: Sequence[str], turned: Table, primary: Sequence[str], accepted: Verdicts) -> Figure:
+    """Exam seeds that each cycle lost (right -> wrong, the colour) and won (wrong -> right): an average hides them.
+
+    Args:
+        turned: `[cycles, regimes, 2]`, as `schedules.metrics.turned` gives it.
+    """
+    values = np.array(turned, float)
+    lost, won = values[:, :, 0], values[:, :, 1]
+    most = max(8.0, float(np.nanmax(lost, initial=0.0)))  # one lost seed is luck, and should not look like a disaster
+    figure, axes = _grid(
+        lost, tasks, _labels(primary), "Oranges", 0.0, 1.3 * most, lambda i, j: f"-{lost[i, j]:.0f}  +{won[i, j]:.0f}"
+    )
+    axes.set_title(
+        "Exam seeds each cycle lost (-, coloured) and won (+), task by task", loc="left", color=INK, fontsize=11, pad=26
+    )
+    _marks(axes, tasks, primary, [*accepted], first_row=0)
+    return figure
+
+
 def learning_curve(
-    tasks: Sequence[str], scores: Table, half_widths: Table, primary: Sequence[str], accepted: Sequence[bool]
+    tasks: Sequence[str], scores: Table, half_widths: Table, primary: Sequence[str], accepted: Verdicts
 ) -> Figure:
-    """Success of every task over the cycles with its 95 % band; a disc where a cycle trained it, hollow if refused."""
+    """Success of each task over the cycles with its 95 % band; a disc where a cycle trained it, hollow if refused.
+
+    Of more than `SHOWN` tasks the first have a line; a dashed upright is a rollback.
+    """
     values, widths = np.array(scores, float), np.array(half_widths, float)
     cycles = np.arange(len(values))
+    crowded = len(cycles) > CROWDED
     figure = Figure(
         figsize=(min(14.0, 5.5 + 0.35 * len(values)), 4.2), dpi=110, layout="constrained", facecolor="white"
     )
     axes = figure.add_subplot()
-    for j, task in enumerate(tasks):
-        colour = LINES[j % len(LINES)]
+    for i in (i for i, kept in enumerate(accepted, 1) if kept is None):
+        axes.axvline(i, color=FAINT, lw=1, ls="--")
+    for j, (task, colour) in enumerate(zip(tasks, LINES, strict=False)):
         axes.fill_between(
             cycles, values[:, j] - widths[:, j], values[:, j] + widths[:, j], color=colour, alpha=0.10, lw=0
         )
-        axes.plot(cycles, values[:, j], color=colour, lw=2, label=task, ls="-" if j < len(LINES) else "--")
+        axes.plot(cycles, values[:, j], color=colour, lw=1 if crowded else 2, label=task)
         for kept, face in ((True, colour), (False, "white")):
             at = [i for i, (t, a) in enumerate(zip(primary, accepted, strict=True), 1) if t == task and a == kept]
-            axes.plot(at, values[at, j], "o", color=colour, markerfacecolor=face, markersize=8, markeredgewidth=2)
+            size, edge = (3, 0.7) if crowded else (8, 2)
+            axes.plot(at, values[at, j], "o", color=colour, markerfacecolor=face, markersize=size, markeredgewidth=edge)
     axes.set(xlabel="cycle", ylim=(-0.02, 1.04), xlim=(-0.3, len(values) - 0.7))
     axes.set_xticks(cycles[:: max(1, len(cycles) // 16)])
     axes.set_title("Held-out success (disc: trained and promoted, ring: refused)", loc="left", color=INK, fontsize=11)
+    if len(tasks) > SHOWN:
+        told = f"the first {SHOWN} of {len(tasks)} tasks; the others: score matrix"
+        axes.annotate(told, (1.0, 1.02), xycoords="axes fraction", ha="right", color=FAINT, fontsize=9)
     axes.grid(axis="y", color=EMPTY)
     axes.spines[["top", "right"]].set_visible(False)
     axes.tick_params(colors=INK, length=0)
@@ -96,16 +130,25 @@ def learning_curve(
 
 
 def _grid(
-    values: np.ndarray, tasks: Sequence[str], labels: Sequence[str], colours: str, low: float, high: float, number: str
+    values: np.ndarray,
+    tasks: Sequence[str],
+    labels: Sequence[str],
+    colours: str,
+    low: float,
+    high: float,
+    written: Callable[[int, int], str],
 ) -> tuple[Figure, Axes]:
-    """Coloured cells with their numbers; task names above, `labels` at the left."""
+    """Coloured cells with what is written in them; task names above, `labels` at the left."""
     rows, columns = values.shape
-    size = (2.6 + max(1.05, 0.085 * max(map(len, tasks))) * columns, 1.3 + min(0.34 * max(rows, 1), 14.0))
+    upright = columns <= UPRIGHT
+    width = max(1.05, 0.085 * max(map(len, tasks))) if upright else 0.6
+    size = (2.6 + width * columns, (1.3 if upright else 2.3) + min(0.34 * max(rows, 1), 14.0))
     figure = Figure(figsize=size, dpi=110, layout="constrained", facecolor="white")
     axes = figure.add_subplot()
     axes.set_facecolor(EMPTY)
     image = axes.imshow(np.ma.masked_invalid(values), cmap=colours, vmin=low, vmax=high, aspect="auto")
-    axes.set_xticks(range(columns), tasks)
+    image.set_interpolation("nearest")  # columns are tasks: they don't flow into each other
+    axes.set_xticks(range(columns), tasks, rotation=0 if upright else 50, ha="center" if upright else "left")
     stride = 1 if rows <= WRITTEN_ROWS else rows // WRITTEN_ROWS + 1
     axes.set_yticks(range(0, rows, stride), labels[::stride])
     axes.tick_params(top=True, bottom=False, labeltop=True, labelbottom=False, length=0, colors=INK)
@@ -115,32 +158,43 @@ def _grid(
         axes.set_yticks(np.arange(rows - 1) + 0.5, minor=True)
         axes.grid(which="minor", color="white", lw=2)
         axes.tick_params(which="minor", top=False, bottom=False, left=False)
-        _numbers(axes, values, image.cmap, low, high, number)
+        if rows * columns <= WRITTEN_CELLS:
+            _numbers(axes, values, image.cmap, low, high, written, 10 if upright else 8)
     return figure, axes
 
 
-def _numbers(axes: Axes, values: np.ndarray, colours: Colormap, low: float, high: float, number: str) -> None:
+def _labels(primary: Sequence[str]) -> list[str]:
+    return [f"{i}  {task or 'rollback'}" for i, task in enumerate(primary, 1)]
+
+
+def _numbers(
+    axes: Axes,
+    values: np.ndarray,
+    colours: Colormap,
+    low: float,
+    high: float,
+    written: Callable[[int, int], str],
+    size: float,
+) -> None:
     for (i, j), value in np.ndenumerate(values):
         if np.isnan(value):
-            axes.text(j, i, "–", ha="center", va="center", color=FAINT)
+            axes.text(j, i, "–", ha="center", va="center", color=FAINT, in_layout=False)
             continue
         red, green, blue, _ = colours(float(np.clip((value - low) / (high - low), 0, 1)))
         dark = 0.30 * red + 0.59 * green + 0.11 * blue < 0.55
-        axes.text(j, i, number.format(value), ha="center", va="center", color="white" if dark else INK, fontsize=10)
+        shade = "white" if dark else INK
+        axes.text(j, i, written(i, j), ha="center", va="center", color=shade, fontsize=size, in_layout=False)
 
 
-def _marks(
-    axes: Axes, tasks: Sequence[str], primary: Sequence[str], verdicts: Sequence[bool | None], first_row: int
-) -> None:
+def _marks(axes: Axes, tasks: Sequence[str], primary: Sequence[str], verdicts: Verdicts, first_row: int) -> None:
     """Colour the row labels by verdict, say it at the right, frame what each cycle trained."""
     if len(verdicts) > WRITTEN_ROWS:
         return
     for row, (label, kept) in enumerate(zip(axes.get_yticklabels(), verdicts, strict=True)):
-        if kept is None:
+        if row < first_row:
             continue
-        colour = PROMOTED if kept else REFUSED
+        verdict, colour = VERDICTS[kept]
         label.set_color(colour)
-        verdict = "promoted" if kept else "refused"
         axes.annotate(verdict, (1.01, row), xycoords=("axes fraction", "data"), va="center", color=colour, fontsize=9)
         task = primary[row - first_row]
         if task in tasks:

@@ -54,17 +54,17 @@ class Forked:
         return kl_old, readable_share(self._own, self.task)
 
 
-def proven(loop: Loop, verdict: Verdict, asked: Sequence[Sample]) -> Verdict:
+def proven(loop: Loop, verdict: Verdict, candidate: Forked, algorithm: str) -> Verdict:
     """Stage what is to become champion; it is refused if another process reads something else from what was written.
 
     Raises:
         NotFinite: its log-probs are no numbers.
     """
-    loop.stage(verdict.accepted)
+    loop.stage(verdict.accepted, candidate.task, algorithm)
     if not verdict.accepted or loop.witness is None:
         return verdict
     with loop.phase("checkpoint", "reading the adapter in another process"):
-        fault = loop.witness.fault(loop.policy, loop.folder / loop.staged, asked)
+        fault = loop.witness.fault(loop.policy, loop.folder / loop.staged, candidate.asked)
     if fault:
         shutil.rmtree(loop.folder / loop.staged)
         return Verdict(False, f"refused: {fault}")

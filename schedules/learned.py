@@ -12,7 +12,7 @@ class Learners:
 
     Attributes:
         direct: champions of cycles that learned from it.
-        descended: champions since the first of these: each was forked from the one before.
+        descended: champions that go on from one of these, however far.
     """
 
     direct: tuple[str, ...]
@@ -23,12 +23,12 @@ def learners(cycles: Sequence[Committed], taught: Collection[int]) -> Learners:
     """Adapters that hold what was learned in the cycles `taught`; a refused candidate took it with it."""
     direct: list[str] = []
     descended: list[str] = []
-    for entry in cycles:
+    for i, entry in enumerate(cycles):
         if not promoted(entry):
             continue
         if entry.cycle in taught:
             direct.append(entry.champion)
-        elif direct:
+        elif cycles[i - 1].champion in {*direct, *descended}:  # its parent: after a rollback, not always the last one
             descended.append(entry.champion)
     return Learners(tuple(direct), tuple(descended))
 

@@ -1,9 +1,7 @@
 """What a cycle works with: policy, memory, worlds, ledger and record of one run, opened and closed together."""
 
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -20,19 +18,21 @@ from envs.types import Episode
 from memory.database import Database
 from memory.recall import Recall
 from memory.store import MemorySettings, ReplayMemory
+from schedules import record
 from schedules.checkpoint import Committed, Ledger, environment
 from schedules.clock import PhaseClock
 from schedules.config import CyclePlan, StreamSettings
 from schedules.exam import exam_facts, sit
-from schedules.folder import DATABASE, REPORT
+from schedules.folder import DATABASE
 from schedules.gate import Verdict
 from schedules.metrics import ExamResult, ScoreMatrix
 from schedules.progress import Progress
-from schedules.report import CycleReport, cycle_json, run_json, tracking_record, write_report
+from schedules.report import CycleReport, cycle_json, plain, slim, tracking_record
 from schedules.seeds import generator
-from schedules.timeline import last_row, restore_matrix, timeline
-from schedules.tracking import Tracker, deliver
-from schedules.variants import last_variants, means, run_facts, variants_json, variants_row, worlds_of
+from schedules.timeline import last_row, restore_matrix, rollbacks, timeline
+from schedules.traces import Sample
+from schedules.tracking import Tracker
+from schedules.variants import last_variants, means, variants_row, worlds_of
 
 Scores = dict[str, ExamResult]
 
@@ -51,7 +51,7 @@ class Loop:
         self.decisions = 0
         self.curve: list[Metrics] = []
         self.preface: Examples | None = None
-        self.regimes = timeline(stream)
+        self.sample = Sample(stream.tracking.traces)
         self.pool = WorldPool(worlds_of(stream), stream.workers)
         self.database = Database(folder / DATABASE, stream.memory.durability)
         try:
@@ -75,6 +75,7 @@ class Loop:
         embedder = build_embedder(plan.embedder, lambda: self.policy)
         self.memory = ReplayMemory(self.database, embedder, settings)
         self.committed = self.ledger.cycles()
+        self.regimes = timeline(stream, rollbacks(self.committed))
         self.matrix = restore_matrix(self.regimes, self.committed)
         self.memory.forget_after(self.committed[-1].cycle if self.committed else -1)
         if self.committed and self.committed[-1].champion:
@@ -96,8 +97,13 @@ class Loop:
 
     @property
     def next_cycle(self) -> int:
-        """Number of the cycle to run: 0 is the examination before any training."""
+        """Number of the cycle to run: 0 is the examination before any training. A rollback has a number, too."""
         return len(self.committed)
+
+    @property
+    def next_plan(self) -> int:
+        """Which of the planned cycles that is, counted from 1."""
+        return self.next_cycle - len(rollbacks(self.committed))
 
     def begin_cycle(self, task: str) -> int:
         """Start the clock."""
@@ -110,6 +116,7 @@ class Loop:
         self.variants = last_variants(self.committed)
         self.within: dict[str, float] = {}
         self.staged = ""
+        self.sample.begin(task)
         self.progress.cycle(self.next_cycle, len(self.stream.cycles), task)
         return self.next_cycle
 
@@ -146,6 +153,7 @@ class Loop:
             )
         self.decisions += sum(len(e.steps) for e in episodes)
         self.examined += len(episodes)
+        self.sample.examined(adapter, episodes)
         return scores, episodes
 
     def recall(self, cycle: int, task: str) -> list[Episode]:
@@ -171,6 +179,7 @@ class Loop:
     def played(self, episodes: Sequence[Episode]) -> None:
         """Count what was played."""
         self.decisions += sum(len(e.steps) for e in episodes)
+        self.sample.played(episodes)
         self.progress.success(sum(e.success for e in episodes) / max(1, len(episodes)))
 
     def guarded(self, scores: Scores, task: str) -> Scores:
@@ -192,7 +201,7 @@ class Loop:
         else:
             self.policy.discard()
 
-    def stage(self, accepted: bool) -> None:
+    def stage(self, accepted: bool, task: str, algorithm: str) -> None:
         """Write the adapter that is to become champion: whole and proven to reload, before anything is committed.
 
         Raises:
@@ -201,7 +210,8 @@ class Loop:
         if accepted:
             with self.phase("checkpoint"):
                 self.staged = f"adapters/cycle-{self.next_cycle:03d}"
-                self.policy.save(self.folder / self.staged)
+                beside = {MANIFEST: json.dumps(manifest(self, task, algorithm), indent=1)}
+                self.policy.save(self.folder / self.staged, beside)
 
     def commit(
         self,
@@ -235,13 +245,13 @@ class Loop:
         told = cycle_json(report) if report else {"cycle": 0, "seconds": self.clock.seconds()}
         entry = Committed(cycle, told, last_row(self.matrix) | variants_row(self.variants), champion)
         with self.phase("checkpoint"):
-            record = tracking_record(
-                self.matrix, time.time_ns() // 1_000_000, told if report else None, self.curve,
+            outgoing = tracking_record(
+                self.matrix, record.now_ms(), told if report else None, self.curve,
                 champion if report and report.accepted else "", reuse=self.policy.reuse(),
             )  # fmt: skip
             with self.database.transaction():
                 self.memory.settle(self.rng(cycle, "settle"))
-                self.ledger.commit(entry, record)
+                self.ledger.commit(entry, {**slim(outgoing), "traces": plain(self.sample.taken())})
                 self.ledger.rechoose(self.policy.budget.tokens)
         self.committed.append(entry)
         self.memory.save_index()
@@ -258,26 +268,18 @@ class Loop:
 
     def tell(self) -> None:
         """Send MLflow what it has not confirmed, and rewrite the report."""
-        settings = self.stream.model_dump(mode="json")
+        assert self.matrix is not None
         with self.phase("tracking", "telling MLflow"):
-            trouble = deliver(self.tracker, self.stream.stream, settings, self.ledger.unsent(), self.ledger.mark_sent)
-            if self.tracker.ids is None and not trouble:
-                self.tracker.start(self.stream.stream, settings)
-        if trouble:
-            self.progress.done(trouble)
+            told = record.send(self.tracker, self.ledger, self.stream, self.matrix)
+        if told:
+            self.progress.done(told)
         self.write_report()
 
     def write_report(self) -> None:
         """Rewrite `report.json` from what is committed."""
         assert self.matrix is not None
-        reports = [entry.report for entry in self.committed]
-        seconds = round(sum(sum(report["seconds"].values()) for report in reports), 3)
-        run = run_json(
-            self.stream.stream, self.stream.seed, seconds, self.matrix, reports[1:],
-            asdict(self.memory.stats()), asdict(self.tracker.ids) if self.tracker.ids else {},
-            run_facts(self.stream), variants_json(self.stream, self.committed),
-        )  # fmt: skip
-        write_report(self.folder / REPORT, run)
+        stats = self.memory.stats()
+        record.write(self.folder, self.stream, self.matrix, self.committed, stats, self.tracker.ids)
 
     # -- the rest -----------------------------------------------------------------------------------------------------
 

@@ -5,11 +5,15 @@ champion after cycle i's verdict, so a refused cycle copies its row. A cycle *tr
 accepted. A *gap* of a regime is a pair of rows `(a, b)`: `a` a training of it (or the regime's first row, if the stream
 marks it as known), `b` the row before its next training, else the last row; only gaps with `b > a` count.
 
+A rollback is a row of its own: the scores of the champion that holds again. It trains nothing, and what it took back
+is out of force: still to be seen in the matrix, but neither a training nor a best score any more.
+
 Pure NumPy, no clock, no files. An empty mean is None, never 0.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -42,12 +46,18 @@ Row = tuple[ExamResult | None, ...]
 
 @dataclass(frozen=True, slots=True)
 class ScoreMatrix:
-    """Per-seed outcomes of every champion on every regime; `primary[i - 1]` and `accepted[i - 1]` are cycle i's."""
+    """Per-seed outcomes of every champion on every regime; `primary[i - 1]` and `accepted[i - 1]` are cycle i's.
+
+    Attributes:
+        accepted: None, with an empty `primary`, where row i is a rollback.
+        rolled_back: of each rollback its row, and the row whose champion holds again.
+    """
 
     regimes: tuple[Regime, ...]
     rows: tuple[Row, ...]
     primary: tuple[str, ...] = ()
-    accepted: tuple[bool, ...] = ()
+    accepted: tuple[bool | None, ...] = ()
+    rolled_back: tuple[tuple[int, int], ...] = ()
 
     @classmethod
     def start(cls, regimes: Sequence[Regime], exam: Mapping[str, ExamResult]) -> "ScoreMatrix":
@@ -64,7 +74,28 @@ class ScoreMatrix:
             raise ValueError(f"no regime '{task}' in the score matrix: {', '.join(self.names)}")
         last = {cell.task: cell for cell in self.rows[-1] if cell is not None}
         row = _row(self.regimes, exam if accepted else {**exam, **last}, len(self.rows))
-        return ScoreMatrix(self.regimes, (*self.rows, row), (*self.primary, task), (*self.accepted, accepted))
+        return replace(self, rows=(*self.rows, row), primary=(*self.primary, task), accepted=(*self.accepted, accepted))
+
+    def returned(self, to: int) -> "ScoreMatrix":
+        """One row more: the champion of row `to` holds again. What it never sat an exam of is empty until it does."""
+        here = len(self.rows)
+        row = _row(self.regimes, {cell.task: cell for cell in self.rows[to] if cell is not None}, here)
+        back = (*self.rolled_back, (here, to))
+        return ScoreMatrix(self.regimes, (*self.rows, row), (*self.primary, ""), (*self.accepted, None), back)
+
+    @property
+    def in_force(self) -> list[int]:
+        """The rows that lead to the last champion, in order: those that a rollback took back are left out."""
+        back, row, found = dict(self.rolled_back), len(self.rows) - 1, []
+        while row >= 0:
+            found.append(row)
+            row = back.get(row, row - 1)
+        return found[::-1]
+
+    @property
+    def promoted(self) -> list[int]:
+        """The cycles whose adapters lead to the last champion: its own is the last."""
+        return [row for row in self.in_force if row and self.accepted[row - 1]]
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -81,12 +112,8 @@ class ScoreMatrix:
         return np.array([[np.nan if c is None else c.half_width for c in row] for row in self.rows])
 
     def trainings(self, name: str) -> list[int]:
-        """The cycles that trained `name`: accepted, and it was their primary regime."""
-        return [
-            i + 1
-            for i, (task, kept) in enumerate(zip(self.primary, self.accepted, strict=True))
-            if kept and task == name
-        ]
+        """The cycles that trained `name`: accepted, in force, and it was their primary regime."""
+        return [cycle for cycle in self.promoted if self.primary[cycle - 1] == name]
 
     @property
     def skills(self) -> frozenset[str]:
@@ -94,9 +121,10 @@ class ScoreMatrix:
         return frozenset(regime.name for regime in self.regimes if regime.known or self.trainings(regime.name))
 
     def best_ever(self) -> dict[str, ExamResult]:
-        """For each regime that is there in the last row: the best exam any champion sat on it."""
+        """For each regime that is there in the last row: the best exam any champion in force sat on it."""
         live = [j for j, regime in enumerate(self.regimes) if regime.live(len(self.rows) - 1)]
-        seen = {self.names[j]: [cell for row in self.rows if (cell := row[j]) is not None] for j in live}
+        rows = [self.rows[i] for i in self.in_force]
+        seen = {self.names[j]: [cell for row in rows if (cell := row[j]) is not None] for j in live}
         return {name: max(cells, key=lambda cell: cell.mean) for name, cells in seen.items() if cells}
 
 
@@ -122,17 +150,26 @@ def forgetting(matrix: ScoreMatrix, split: bool = True) -> float | None:
 def forgetting_half_width(matrix: ScoreMatrix, draws: int = 1000, seed: int = 0) -> float | None:
     """95 % half-width of `forgetting` by bootstrap over exam seeds, each half of the split drawn within itself."""
     totals = []
+    drawn: dict[tuple[int, int], list[np.ndarray]] = {}  # gaps of one regime share their seeds, so they share the draw
     for column, outcomes in _gap_outcomes(matrix):
-        rng = np.random.default_rng([seed, column])  # gaps of one regime share their seeds, so they share the draw
-        places = np.arange(outcomes.shape[1])
-        drawn = np.empty((draws, len(places)), int)
-        for half in (places[0::2], places[1::2]):
-            drawn[:, half] = rng.choice(half, (draws, len(half)))
-        totals.append(_forgotten(outcomes[:, drawn].transpose(1, 0, 2), split=True))
+        key = (column, outcomes.shape[1])
+        if key not in drawn:
+            drawn[key] = _counts(np.random.default_rng([seed, column]), outcomes.shape[1], draws)
+        halves = outcomes[:, 0::2], outcomes[:, 1::2]
+        totals.append(_lost(*(n @ half.T / half.shape[1] for n, half in zip(drawn[key], halves, strict=True))))
     if not totals:
         return None
     low, high = np.quantile(np.mean(totals, axis=0), [0.025, 0.975])
     return float(high - low) / 2
+
+
+def _counts(rng: np.random.Generator, seeds: int, draws: int) -> list[np.ndarray]:
+    """How often each seed of either half is drawn, float64 `[draws, half]` each: a product then gives all means."""
+    counts = []
+    for half in (seeds - seeds // 2, seeds // 2):
+        drawn = rng.choice(half, (draws, half)) + half * np.arange(draws)[:, None]
+        counts.append(np.bincount(drawn.ravel(), minlength=draws * half).reshape(draws, half).astype(float))
+    return counts
 
 
 def backward_transfer(matrix: ScoreMatrix) -> float | None:
@@ -155,10 +192,19 @@ def who_hurts_whom(matrix: ScoreMatrix) -> np.ndarray:
 
 def turnover(matrix: ScoreMatrix) -> list[dict[str, tuple[int, int]]]:
     """For each cycle and regime: exam seeds that went (right -> wrong, wrong -> right). Averages hide it."""
-    table = []
-    for before, after in zip(matrix.rows, matrix.rows[1:], strict=False):
-        pairs = [(b, a) for b, a in zip(before, after, strict=True) if b is not None and a is not None]
-        table.append({b.task: discordant(b, a)[1::-1] for b, a in pairs})
+    return [
+        {r.name: (int(lost), int(won)) for r, (lost, won) in zip(matrix.regimes, row, strict=True) if lost == lost}
+        for row in turned(matrix)
+    ]
+
+
+def turned(matrix: ScoreMatrix) -> np.ndarray:
+    """`turnover` as float64 `[cycles, regimes, 2]` (right -> wrong, wrong -> right); NaN where a cell is empty."""
+    table = np.full((max(len(matrix.rows) - 1, 0), len(matrix.regimes), 2), np.nan)
+    for i, (before, after) in enumerate(pairwise(matrix.rows)):
+        for j, (old, new) in enumerate(zip(before, after, strict=True)):
+            if old is not None and new is not None:  # most rows of a long run are copies: those need no counting
+                table[i, j] = (0, 0) if old == new else discordant(old, new)[1::-1]
     return table
 
 
@@ -174,7 +220,8 @@ def gaps(matrix: ScoreMatrix) -> list[tuple[int, int, int]]:
     found = []
     for j, regime in enumerate(matrix.regimes):
         trained = matrix.trainings(regime.name)
-        starts = sorted({regime.added_at, *trained}) if regime.known else trained
+        begins = [next((row for row in matrix.in_force if row >= regime.added_at), last)] if regime.known else []
+        starts = sorted({*begins, *trained})
         ends = [next((t - 1 for t in trained if t > a), last) for a in starts]
         found += [(j, a, b) for a, b in zip(starts, ends, strict=True) if b > a]
     return found
@@ -183,8 +230,9 @@ def gaps(matrix: ScoreMatrix) -> list[tuple[int, int, int]]:
 def _gap_outcomes(matrix: ScoreMatrix) -> list[tuple[int, np.ndarray]]:
     """(column, bool `[rows a..b, seeds]`) for each gap that has its end row and one row before it."""
     found = []
+    in_force = matrix.in_force
     for j, a, b in gaps(matrix):
-        cells = [cell for row in matrix.rows[a : b + 1] if (cell := row[j]) is not None]
+        cells = [cell for i in in_force if a <= i <= b and (cell := matrix.rows[i][j]) is not None]
         if matrix.rows[b][j] is None or len(cells) < 2:
             continue
         shared = set.intersection(*(set(cell.seeds) for cell in cells))
@@ -199,8 +247,12 @@ def _forgotten(outcomes: np.ndarray, split: bool) -> np.ndarray:
     if not split:
         means = outcomes.mean(axis=2)
         return means[:, :-1].max(axis=1) - means[:, -1]
-    even, odd = outcomes[:, :, 0::2].mean(axis=2), outcomes[:, :, 1::2].mean(axis=2)
-    draws = np.arange(len(outcomes))
+    return _lost(outcomes[:, :, 0::2].mean(axis=2), outcomes[:, :, 1::2].mean(axis=2))
+
+
+def _lost(even: np.ndarray, odd: np.ndarray) -> np.ndarray:
+    """The best row picked on one half of the seeds and measured on the other: float64 `[draws, rows]` -> `[draws]`."""
+    draws = np.arange(len(even))
     losses = [
         measured[draws, picked[:, :-1].argmax(axis=1)] - measured[:, -1]
         for picked, measured in ((even, odd), (odd, even))
@@ -226,6 +278,7 @@ def to_json(matrix: ScoreMatrix) -> dict[str, Any]:
         "rows": [[c and cell_json(c) for c in row] for row in matrix.rows],
         "primary": [*matrix.primary],
         "accepted": [*matrix.accepted],
+        "rolled_back": [[*pair] for pair in matrix.rolled_back],
     }
 
 
@@ -235,7 +288,8 @@ def from_json(data: Mapping[str, Any]) -> ScoreMatrix:
     rows = tuple(
         tuple(c and cell_from_json(r.name, c) for r, c in zip(regimes, row, strict=True)) for row in data["rows"]
     )
-    return ScoreMatrix(regimes, rows, tuple(data["primary"]), tuple(data["accepted"]))
+    back = tuple((row, to) for row, to in data.get("rolled_back", ()))
+    return ScoreMatrix(regimes, rows, tuple(data["primary"]), tuple(data["accepted"]), back)
 
 
 def cell_json(cell: ExamResult) -> dict[str, Any]:

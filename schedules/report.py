@@ -18,7 +18,7 @@ from rich.text import Text
 
 from agent.report import UpdateReport
 from envs.component import UserError
-from schedules.metrics import ScoreMatrix, forgetting_half_width, summary, to_json, turnover
+from schedules.metrics import ScoreMatrix, forgetting_half_width, summary, to_json, turned, turnover
 
 RUN_KEYS = (
     "stream", "seed", "seconds", "tasks", "regimes", "scores", "scores_ci", "cycles", "average_success", "forgetting",
@@ -42,6 +42,7 @@ class CycleReport:
         exam: `seeds_hash`, `episodes` of each regime, and `played`, all exam episodes of this cycle.
         variants: success of the champion after the verdict on variants, which no other figure counts.
         within: lowest success of each old task in exams within the update, where there were any.
+        back_to: of a rollback, the row whose champion holds again; None of a cycle.
     """
 
     cycle: int
@@ -61,6 +62,7 @@ class CycleReport:
     exam: Mapping[str, Any] = field(default_factory=dict)
     variants: Mapping[str, float | None] = field(default_factory=dict)
     within: Mapping[str, float] = field(default_factory=dict)
+    back_to: int | None = None
 
 
 def cycle_json(report: CycleReport) -> dict[str, Any]:
@@ -129,16 +131,17 @@ def tracking_record(
         reuse: share of what was asked of the model that needed no forward, 0..1, by what it was.
     """
     live = [cell for cell in matrix.rows[-1] if cell is not None]
+    promoted = matrix.promoted
     return plain(
         {
             "cycle": len(matrix.rows) - 1,
             "time_ms": time_ms,
             "report": cycle,
-            "tasks": matrix.names,
-            "primary": matrix.primary,
-            "accepted": matrix.accepted,
-            "scores": matrix.scores,
-            "scores_ci": matrix.half_widths,
+            **history(matrix),
+            "standing": {
+                "champion": promoted[-1] if promoted else None,
+                "previous": promoted[-2] if len(promoted) > 1 else None,
+            },
             "figures": {
                 **summary(matrix),
                 "forgetting_ci": forgetting_half_width(matrix),
@@ -150,6 +153,28 @@ def tracking_record(
             "reuse": reuse or {},
         }
     )
+
+
+HISTORY = ("tasks", "primary", "accepted", "scores", "scores_ci", "turned")
+
+
+def history(matrix: ScoreMatrix) -> dict[str, Any]:
+    """The part of a tracking record that grows with the run: the ledger has it, so that no outbox need keep it."""
+    return plain(
+        {
+            "tasks": matrix.names,
+            "primary": matrix.primary,
+            "accepted": matrix.accepted,
+            "scores": matrix.scores,
+            "scores_ci": matrix.half_widths,
+            "turned": turned(matrix),
+        }
+    )
+
+
+def slim(record: Mapping[str, Any]) -> dict[str, Any]:
+    """A tracking record as it waits in the outbox: without its history."""
+    return {name: value for name, value in record.items() if name not in HISTORY}
 
 
 def write_report(path: Path, run: Mapping[str, Any]) -> None:

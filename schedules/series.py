@@ -2,23 +2,39 @@
 
 import csv
 from collections.abc import Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from schedules.figures import SHOWN
+
+VERDICTS = {"promoted": 1.0, "refused": 0.0, "rolled back": -1.0}
+
+
+def verdict_of(report: Mapping[str, Any]) -> str:
+    """What became of the champion, in a word: a key of `VERDICTS`."""
+    if report.get("back_to") is not None:
+        return "rolled back"
+    return "promoted" if report["accepted"] else "refused"
+
 
 def timeline_series(cycle: Mapping[str, Any]) -> dict[str, float | None]:
-    """The few series a person wants, one point a cycle: about 20, however long the run.
+    """The few series a person wants, one point a cycle: about 20, however long the run and however many its tasks.
 
-    MLflow shows groups by alphabet: overall, success, wall_seconds.
+    Of more than `SHOWN` tasks the first of the stream have a series of their own; the rest are in the average, in the
+    worst, and in the children. MLflow shows groups by alphabet: drift, overall, success, wall_seconds.
     """
-    report = cycle["report"]
-    series = {f"success/{task}": score for task, score in zip(cycle["tasks"], cycle["scores"][-1], strict=True)}
+    report, drift = cycle["report"], cycle.get("drift")
+    scores = zip(cycle["tasks"], cycle["scores"][-1], strict=True)
+    series = {f"success/{task}": score for task, score in islice(scores, SHOWN)}
     series |= {f"overall/{name}": cycle["figures"][name] for name in ("average_success", "forgetting", "worst_task")}
+    if drift:
+        largest = max((value for value in drift["statistic"].values() if value is not None), default=None)
+        series |= {"drift/statistic": largest, "drift/alarms": drift["alarms"]}
     if report is None:
         return series
-    series |= {"overall/kl_old": report["update"]["kl_old_tasks"], "overall/promoted": float(report["accepted"])}
-    series |= {f"wall_seconds/{phase}": seconds for phase, seconds in report["seconds"].items()}
-    return series | {"overall/decisions": report["decisions"]}
+    series |= {"overall/kl_old": report["update"]["kl_old_tasks"], "overall/promoted": VERDICTS[verdict_of(report)]}
+    return series | {f"wall_seconds/{phase}": seconds for phase, seconds in report["seconds"].items()}
 
 
 def child_series(cycle: Mapping[str, Any]) -> dict[str, float | None]:
@@ -29,7 +45,16 @@ def child_series(cycle: Mapping[str, Any]) -> dict[str, float | None]:
     series |= {f"update/{name}": value for name, value in update.items() if isinstance(value, int | float)}
     series |= {f"update/{name}": value for name, value in update["metrics"].items()}
     series |= {f"recalled/{name}": count for name, count in report.get("recalled", {}).items()}
+    series |= {f"drift/{task}": value for task, value in (cycle.get("drift") or {}).get("statistic", {}).items()}
+    series |= {f"lost/{task}": lost for task, (lost, _) in zip(cycle["tasks"], _turned(cycle), strict=True)}
+    series |= {f"won/{task}": won for task, (_, won) in zip(cycle["tasks"], _turned(cycle), strict=True)}
+    series |= {"update/decisions": report["decisions"]}
     return series | {f"reuse/{name}": value for name, value in cycle["reuse"].items()}
+
+
+def _turned(cycle: Mapping[str, Any]) -> Sequence[tuple[float | None, float | None]]:
+    """Exam seeds (lost, won) by task in this cycle."""
+    return cycle["turned"][-1] if cycle["turned"] else [(None, None)] * len(cycle["tasks"])
 
 
 def timeline_note(stream: str, cycle: Mapping[str, Any]) -> str:
@@ -42,16 +67,20 @@ def timeline_note(stream: str, cycle: Mapping[str, Any]) -> str:
         if name != "forgetting_ci"
     ]
     verdict = cycle["report"]["verdict"] if cycle["report"] else "examined before any cycle"
+    tasks = len(cycle["tasks"])
+    hidden = f" Tasks beyond the first {SHOWN} of {tasks}: in the child runs." if tasks > SHOWN else ""
     return (
         f"Stream **{stream}** after cycle {cycle['cycle']}: {', '.join(told)}.\n\nLast: {verdict}\n\n"
-        "Model metrics: one point a cycle. Artifacts: `score_matrix.png`, `who_hurts_whom.png`, `learning_curve.png`. "
+        f"Model metrics: one point a cycle.{hidden} Artifacts: `score_matrix.png`, `who_hurts_whom.png`, "
+        "`turnover.png`, `learning_curve.png`. "
         "Child runs: one for each cycle."
     )
 
 
 def write_csv(path: Path, cycle: Mapping[str, Any]) -> None:
     """The score matrix as a table: cycle, what it trained, the verdict, one column a regime; empty where it is not."""
-    verdicts = ["" if kept is None else "promoted" if kept else "refused" for kept in (None, *cycle["accepted"])]
+    told = {True: "promoted", False: "refused", None: "rolled back"}
+    verdicts = ["", *(told[kept] for kept in cycle["accepted"])]
     rows: Sequence[Sequence[Any]] = [
         [i, task, verdict, *("" if score is None else score for score in scores)]
         for i, (task, verdict, scores) in enumerate(

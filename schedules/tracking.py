@@ -5,20 +5,24 @@ run's own folder, `mlflow.db` and `mlartifacts/`. This is the only module that i
 functions: the import takes seconds.
 """
 
+import json
 import logging
 import os
 import re
 import sys
 import tempfile
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from envs.component import UserError
-from schedules import figures
-from schedules.series import child_series, flat, timeline_note, timeline_series, write_csv
+from schedules import figures, lineage, traces
+from schedules.delivery import brief
+from schedules.registry import CYCLE, Registry
+from schedules.series import child_series, flat, timeline_note, timeline_series, verdict_of, write_csv
+from schedules.whereabouts import KIND, STREAM, find
 
 QUIET = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -26,10 +30,11 @@ QUIET = {
     "MLFLOW_LOGGING_LEVEL": "WARNING",
     "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
     "GIT_PYTHON_REFRESH": "quiet",
+    "MLFLOW_ENABLE_ASYNC_TRACE_LOGGING": "false",
 }
 """Keeps MLflow silent, at home, and its server without seven idle job workers. Set before it is imported or started."""
 
-CYCLE, KIND, RECORDED = "holdtrue.cycle", "holdtrue.kind", "holdtrue.recorded"
+RECORDED, LEFT_AT = "holdtrue.recorded", "holdtrue.aliases"
 PARENT, NOTE = "mlflow.parentRunId", "mlflow.note.content"
 BATCH = 1000  # MLflow's own limit of metrics in one call
 LONGEST = 6000  # and of characters of a parameter
@@ -46,12 +51,23 @@ class TrackingIds:
 
 
 class Tracker:
-    """Writes one run's record into the MLflow database in `folder`."""
+    """Writes one run's record into the MLflow database in `folder`.
+
+    Attributes:
+        failed: something went wrong since `start`, which may find what can be mended.
+        anew: the timeline was made by `start`: there was none.
+        status_before: the timeline's before `start` set it to running.
+        notes: sentences on what somebody had changed by hand, and how it was mended.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder.resolve()
         self.stream = ""
         self.ids: TrackingIds | None = None
+        self.anew, self.failed = False, False
+        self.status_before = "FINISHED"
+        self.notes: list[str] = []
+        self._undrawn: Mapping[str, Any] | None = None
 
     @cached_property
     def client(self) -> Any:
@@ -70,13 +86,15 @@ class Tracker:
         Args:
             params: nested settings; written once, with dotted names.
         """
-        experiment = self.client.get_experiment_by_name(stream)
-        identity = experiment.experiment_id if experiment else self._create_experiment(stream)
-        found = self.client.search_runs([identity], f"tags.`{KIND}` = 'timeline'", max_results=1)
-        run = found[0] if found else self._create_timeline(identity, stream, params)
-        self.client.set_terminated(run.info.run_id, "RUNNING")
+        place = find(
+            self.client, stream, self._create_experiment, lambda within: self._create_timeline(within, stream, params)
+        )
+        run = place.timeline.info
+        self.anew, self.status_before = place.anew, "FINISHED" if place.anew else run.status
+        self.notes += place.notes
+        self.client.set_terminated(run.run_id, "RUNNING")
         self.stream = stream
-        self.ids = TrackingIds(tracking_uri(self.folder), identity, run.info.run_id)
+        self.ids = TrackingIds(tracking_uri(self.folder), place.experiment_id, run.run_id)
         return self.ids
 
     def record(self, cycle: Mapping[str, Any]) -> None:
@@ -88,12 +106,25 @@ class Tracker:
         self._log(ids.timeline_run_id, [(cycle["cycle"], timeline_series(cycle))], cycle["time_ms"])
         if cycle["report"] is not None:
             self._record_child(ids, cycle)
-        self._draw(ids.timeline_run_id, cycle)
+        self._align(ids, cycle, tags)
+        self._undrawn = cycle
+        if drawn_after(cycle["cycle"]):
+            self._draw(ids.timeline_run_id)
         self._tags(ids.timeline_run_id, {NOTE: timeline_note(self.stream, cycle), RECORDED: str(cycle["cycle"])})
 
-    def finish(self, status: str = "FINISHED") -> None:
-        """Mark the timeline as ended: `FINISHED`, `FAILED` or `KILLED`."""
-        self.client.set_terminated(self._started().timeline_run_id, status)
+    def finish(self, status: str = "FINISHED") -> str:
+        """Draw what is not drawn yet and mark the timeline as ended: `FINISHED`, `FAILED` or `KILLED`.
+
+        Returns:
+            Why MLflow did not take that; "" if it did.
+        """
+        run = self._started().timeline_run_id
+        try:
+            self._draw(run)
+            self.client.set_terminated(run, status)
+        except Exception as error:  # as in `deliver`
+            return f"MLflow did not take that the run is {status.lower()} ({brief(error)}); nothing else is missing."
+        return ""
 
     # -- parts of the above -------------------------------------------------------------------------------------------
 
@@ -104,15 +135,14 @@ class Tracker:
 
     def _create_experiment(self, stream: str) -> str:
         place = (self.folder / "mlartifacts").as_uri()
-        tags = {"mlflow.experimentKind": "custom_model_development"}  # else the page opens as one for chat traces
+        kind = "custom_model_development"  # else the page opens as one for chat traces
+        tags = {STREAM: stream, "mlflow.experimentKind": kind}
         return self.client.create_experiment(stream, artifact_location=place, tags=tags)
 
     def _create_timeline(self, experiment: str, stream: str, params: Mapping[str, Any]) -> Any:
         from mlflow.entities import Param
 
-        run = self.client.create_run(
-            experiment, tags={KIND: "timeline", "holdtrue.stream": stream}, run_name="timeline"
-        )
+        run = self.client.create_run(experiment, tags={KIND: "timeline", STREAM: stream}, run_name="timeline")
         named = {UNNAMEABLE.sub("_", name): str(value)[:LONGEST] for name, value in flat(params).items()}
         written = [Param(name, value) for name, value in named.items()]
         for start in range(0, len(written), 100):
@@ -123,64 +153,66 @@ class Tracker:
         run = self._child(ids, cycle)
         curve = [(step, {f"step/{k}": v for k, v in metrics.items()}) for step, metrics in enumerate(cycle["curve"], 1)]
         self._log(run.info.run_id, [(0, child_series(cycle)), *curve], cycle["time_ms"])
+        traces.write(ids.tracking_uri, ids.experiment_id, run.info.run_id, cycle)
         for name in cycle["artifacts"]:
             self.client.log_artifact(run.info.run_id, str(self.folder / name))
         if cycle["adapter"]:
-            self._register(run, cycle)
+            tags = {"holdtrue.task": cycle["report"]["task"], **self._lineage(cycle)}
+            registry = Registry(self.client, self.stream, self.folder)
+            registry.register(run, cycle["cycle"], cycle["adapter"], tags, cycle["report"]["verdict"])
         self.client.set_terminated(run.info.run_id, "FINISHED", end_time=cycle["time_ms"])
 
     def _child(self, ids: TrackingIds, cycle: Mapping[str, Any]) -> Any:
         """The cycle's run: a new one, or the one that a kill left half written."""
         report = cycle["report"]
-        mine = f"tags.`{CYCLE}` = '{report['cycle']}' and tags.`{PARENT}` = '{ids.timeline_run_id}'"
-        found = self.client.search_runs([ids.experiment_id], mine, max_results=1)
-        if found:
-            return found[0]
-        verdict = "promoted" if report["accepted"] else "refused"
+        found = self._found_child(ids, report["cycle"])
+        if found is not None:
+            return found
+        verdict = verdict_of(report)
         told = (report["update"].get(name) for name in ("reason", "stopped", "skipped"))
-        what = f"Trained {report['task']} by {report['algorithm']}: {report['reason']}"
+        trained = f"Trained {report['task']} by {report['algorithm']}" if report["task"] else "Rollback"
+        what = f"{trained}: {report['reason']}"
         note = "\n\n".join([f"**{report['verdict']}**", *(f"{text}." for text in (what, *told) if text)])
         tags = {
             PARENT: ids.timeline_run_id, KIND: "cycle", CYCLE: str(report["cycle"]), "holdtrue.task": report["task"],
             "holdtrue.algorithm": report["algorithm"], "holdtrue.verdict": verdict, "holdtrue.reason": report["reason"],
-            NOTE: note,
+            NOTE: note, **self._lineage(cycle),
         }  # fmt: skip
         began = cycle["time_ms"] - int(1000 * sum(report["seconds"].values()))
-        name = f"cycle {report['cycle']:02d} {report['task']} {verdict}"
+        name = " ".join(filter(None, [f"cycle {report['cycle']:02d}", report["task"], verdict]))
         return self.client.create_run(ids.experiment_id, start_time=began, tags=tags, run_name=name)
 
-    def _register(self, run: Any, cycle: Mapping[str, Any]) -> None:
-        """The adapter as a version of the stream's agent; `champion` moves only if the gate let it through."""
-        if not self.client.search_registered_models(f"name = '{self.stream}'"):
-            self.client.create_registered_model(self.stream, description=f"Adapters of the stream {self.stream}.")
-        mine = f"name = '{self.stream}' and run_id = '{run.info.run_id}'"
-        versions = self.client.search_model_versions(mine)
-        if not versions:
-            self.client.log_artifacts(run.info.run_id, str(self.folder / cycle["adapter"]), "adapter")
-            source = f"{run.info.artifact_uri}/adapter"
-            tags = {CYCLE: str(cycle["cycle"]), "holdtrue.task": cycle["report"]["task"]}
-            told = cycle["report"]["verdict"]
-            versions = [self.client.create_model_version(self.stream, source, run.info.run_id, tags, description=told)]
-        if cycle["report"]["accepted"]:
-            self._promote(str(versions[0].version))
+    def _found_child(self, ids: TrackingIds, number: int) -> Any:
+        """The run of a cycle, or None."""
+        mine = f"tags.`{CYCLE}` = '{number}' and tags.`{PARENT}` = '{ids.timeline_run_id}'"
+        found = self.client.search_runs([ids.experiment_id], mine, max_results=1)
+        return found[0] if found else None
 
-    def _promote(self, version: str) -> None:
-        """Move `previous`, then `champion`: between the two, and after a repeat, both still name what they should."""
-        champion = str(
-            self.client.get_registered_model(self.stream).aliases.get("champion", "")
-        )  # int or str, by store
-        if champion == version:
+    def _lineage(self, cycle: Mapping[str, Any]) -> dict[str, str]:
+        return lineage.tags(lineage.read(self.folder / cycle["adapter"])) if cycle["adapter"] else {}
+
+    def _align(self, ids: TrackingIds, cycle: Mapping[str, Any], tags: Mapping[str, str]) -> None:
+        """The registry's aliases as the run's database has them; what they were left at is a tag of the timeline."""
+        last = json.loads(tags.get(LEFT_AT, "{}"))
+
+        def child_of(number: int) -> Any:
+            return self._found_child(ids, number)
+
+        named, notes = Registry(self.client, self.stream, self.folder).align(cycle["standing"], last, child_of)
+        self.notes += notes
+        if named != last:
+            self._tags(ids.timeline_run_id, {LEFT_AT: json.dumps(named)})
+
+    def _draw(self, run_id: str) -> None:
+        """Figures and table of the whole run so far, in the place of the last ones, unless they are drawn already."""
+        cycle, self._undrawn = self._undrawn, None
+        if cycle is None:
             return
-        if champion:
-            self.client.set_registered_model_alias(self.stream, "previous", champion)
-        self.client.set_registered_model_alias(self.stream, "champion", version)
-
-    def _draw(self, run_id: str, cycle: Mapping[str, Any]) -> None:
-        """Figures and table of the whole run so far, in the place of the last ones."""
         tasks, scores, primary, accepted = (cycle[key] for key in ("tasks", "scores", "primary", "accepted"))
         drawn = {"score_matrix": figures.score_matrix(tasks, scores, primary, accepted)}
         if primary:
             drawn["who_hurts_whom"] = figures.who_hurts_whom(tasks, scores, primary, accepted)
+            drawn["turnover"] = figures.turnover(tasks, cycle["turned"], primary, accepted)
             drawn["learning_curve"] = figures.learning_curve(tasks, scores, cycle["scores_ci"], primary, accepted)
         with tempfile.TemporaryDirectory() as aside:
             for name, figure in drawn.items():
@@ -207,28 +239,12 @@ class Tracker:
         self.client.log_batch(run_id, tags=[RunTag(name, value) for name, value in tags.items()])
 
 
-def deliver(
-    tracker: Tracker,
-    stream: str,
-    params: Mapping[str, Any],
-    records: Iterable[Mapping[str, Any]],
-    sent: Callable[[int], None],
-) -> str:
-    """Send outbox records in order and tell `sent` each cycle that is there. The first call starts the tracker.
+def drawn_after(cycle: int) -> bool:
+    """Whether figures are drawn after this cycle: each of the first 50, then ever fewer, about 25 times a doubling.
 
-    Returns:
-        "" if all arrived, else why not: the rest stays in the outbox for the next time, and cycles go on meanwhile.
+    Drawing costs more the longer a run is; so its share of a cycle doesn't grow. The last is drawn at the end anyway.
     """
-    for cycle in records:
-        try:
-            if tracker.ids is None:
-                tracker.start(stream, params)
-            tracker.record(cycle)
-        except Exception as error:  # MLflow passes on errors of its database, files and server, each of another kind
-            number = cycle["cycle"]
-            return f"MLflow did not take cycle {number} ({error}); it is kept and sent again after the next cycle."
-        sent(cycle["cycle"])
-    return ""
+    return cycle % max(1, cycle // 25) == 0
 
 
 def tracking_uri(folder: Path) -> str:

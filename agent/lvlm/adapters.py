@@ -5,7 +5,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -169,11 +169,14 @@ class Adapters:
             known = self._versions[adapter] = (writes, digest.hexdigest())
         return known[1]
 
-    def save(self, adapter: str, folder: Path, opinion: Callable[[], torch.Tensor]) -> None:
+    def save(
+        self, adapter: str, folder: Path, opinion: Callable[[], torch.Tensor], beside: Mapping[str, str] | None = None
+    ) -> None:
         """Write a standard PEFT folder, whole or not at all, once what was written has proven to say the same.
 
         Args:
             opinion: numbers that the adapter which speaks decides.
+            beside: texts of further files, by name.
 
         Raises:
             NotFinite: the opinion is no numbers.
@@ -187,7 +190,8 @@ class Adapters:
         (aside / adapter).rmdir()
         shape = {"rank": self.settings.rank, "alpha": self.settings.alpha, "adapted": self.modules}
         about = {"base": self.identity, "version": self.version(adapter), **shape}
-        (aside / IDENTITY_FILE).write_text(json.dumps(about, indent=1))
+        for name, text in {**(beside or {}), IDENTITY_FILE: json.dumps(about, indent=1)}.items():
+            (aside / name).write_text(text)
         for file in aside.iterdir():
             with file.open("rb") as handle:
                 os.fsync(handle.fileno())

@@ -15,6 +15,7 @@ from schedules.cycle import run_stream
 from schedules.folder import DATABASE, FINISHED, REPORT, SETTINGS, choose_folder, finished, undo_start
 from schedules.loop import Loop
 from schedules.progress import Progress, for_console
+from schedules.record import complete
 from schedules.report import summary_table
 from schedules.variants import worlds_of
 
@@ -26,6 +27,7 @@ def main(args: Namespace) -> None:
     folder = choose_folder(stream.stream, args.dir, args.resume)
     if args.resume and finished(folder):
         say(console, f"{folder} holds a finished run: there is nothing to resume.")
+        complete(folder)
     else:
         go(stream, spelled(args), folder, console, resume_command(args, folder))
     console.print(summary_table(json.loads((folder / REPORT).read_text()), folder))
@@ -39,12 +41,12 @@ def go(stream: StreamSettings, file: str, folder: Path, console: Console, resume
         note_beside(loop.ledger, file, folder)
         say(console, intention(loop))
         with progress:
-            left = loop.next_cycle <= len(stream.cycles)
+            left = loop.next_plan <= len(stream.cycles)
             run_stream(loop)
             if not left:  # it was stopped after its last commit
                 loop.tell()
-        if loop.tracker.ids is not None:
-            loop.tracker.finish()
+        if loop.tracker.ids is not None and (trouble := loop.tracker.finish()):
+            say(console, trouble)
     except KeyboardInterrupt:
         say(console, f"Stopped; what was committed is kept. Go on with:  {resume}")
         if loop.tracker.ids is not None:
@@ -82,7 +84,7 @@ def intention(loop: Loop) -> str:
     trainable = sum(parameter.numel() for parameter in loop.policy.parameters())
     model, planned = loop.stream.model.path, len(loop.stream.cycles)
     threads = f"{loop.policy.threads} thread{'s' if loop.policy.threads > 1 else ''}"
-    done = f", {loop.next_cycle - 1} of them done" if loop.next_cycle > 1 else ""
+    done = f", {loop.next_plan - 1} of them done" if loop.next_plan > 1 else ""
     return (
         f"Stream {loop.stream.stream} (seed {loop.stream.seed}) in {loop.folder}: model {model}, "
         f"{trainable:,} trainable parameters, {threads}, {planned} planned cycles{done}."

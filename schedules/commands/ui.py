@@ -12,12 +12,14 @@ from rich.console import Console
 
 from envs.component import UserError
 from schedules.folder import REPORT, latest
+from schedules.record import complete
 from schedules.tracking import QUIET, TrackingIds, page, ui_command
 
 
 def main(args: Namespace) -> None:
     """Start MLflow's server and say where the run is seen; Ctrl-C ends it."""
     folder = Path(args.dir) if args.dir else latest()
+    complete(folder)
     command = ui_command(folder, args.port)
     require_free(args.port)
     console = Console()

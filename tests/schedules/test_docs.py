@@ -1,7 +1,8 @@
 """Pages of docs/ can't rot: every YAML on them loads, and their tables are the settings with their defaults.
 
 A page's YAML is a whole stream, or a part of one: `update` of a cycle, `world`, `rewards` and `variants` of a regime,
-`memory`, `drift`, `exam`, `gate`. Of a setting that is itself settings, the page has those of the inside, as `stop.kl`.
+`memory`, `drift`, `exam`, `gate`, `tracking`. Of a setting that is itself settings, the page has those of the inside, as
+`stop.kl`.
 """
 
 import inspect
@@ -21,7 +22,7 @@ from agent.learner import UpdateSettings
 from agent.rewards import CostBound, RewardSettings
 from envs.component import Settings, names
 from envs.multimodal import make_world
-from schedules.config import MemoryPlan, StreamSettings, effective
+from schedules.config import MemoryPlan, StreamSettings, TrackingPlan, effective
 from schedules.exam import ExamSettings
 from schedules.gate import GateSettings
 from schedules.watch import DriftSettings
@@ -44,7 +45,7 @@ def whole(part: dict[str, Any]) -> dict[str, Any]:
     """The stream that `part` is, or a minimal one around it."""
     if "stream" in part:
         return part
-    of_regime, of_stream = ("world", "rewards", "variants"), ("memory", "drift", "exam", "gate")
+    of_regime, of_stream = ("world", "rewards", "variants"), ("memory", "drift", "exam", "gate", "tracking")
     assert part.keys() <= {*of_regime, *of_stream, "update"}
     regime = {"world": WORLD, **{key: part[key] for key in of_regime if key in part}}
     cycle = {"task": "task", "update": part.get("update", {"type": "grpo"})}
@@ -89,6 +90,7 @@ def wanted() -> dict[str, Rows]:
     rows["updates/rewards"].update([*settings_of(RewardSettings), *settings_of(CostBound, "cost.")])
     rows["judging/exam"].update(settings_of(ExamSettings))
     rows["judging/gate"].update(settings_of(GateSettings))
+    rows["judging/mlflow"].update(settings_of(TrackingPlan, "tracking."))
     for kind, of_stream in MEMORY_PAGES.items():
         rows[f"memory/{kind}"].update(row for row in settings_of(MemoryPlan) if row[0] in of_stream)
         for name in names(f"memory.{kind}"):

@@ -8,7 +8,7 @@ from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from PIL import Image
 
-from schedules.figures import PROMOTED, REFUSED, learning_curve, png, score_matrix, who_hurts_whom
+from schedules.figures import PROMOTED, REFUSED, SHOWN, learning_curve, png, score_matrix, turnover, who_hurts_whom
 
 TASKS = ["goto", "exchanged", "cards"]
 SCORES = [[0.98, 0.31, None], [0.96, 0.93, None], [0.96, 0.93, 0.40]]
@@ -17,7 +17,7 @@ PRIMARY, ACCEPTED = ["exchanged", "cards"], [True, False]
 
 def cells(figure: Figure) -> list[str]:
     """What is written in the cells, row by row."""
-    written = [text for text in figure.axes[0].texts if text.get_text() not in ("promoted", "refused")]
+    written = [text for text in figure.axes[0].texts if text.get_text() not in ("promoted", "refused", "rolled back")]
     return [text.get_text() for text in written]
 
 
@@ -37,6 +37,34 @@ def test_who_hurts_whom_is_the_difference_of_rows() -> None:
     assert cells(figure) == ["-0.02", "+0.62", "–", "+0.00", "+0.00", "–"]
     frames = [(patch.get_x() + 0.47, patch.get_y() + 0.44) for patch in figure.axes[0].patches]
     np.testing.assert_allclose(frames, [(1, 0), (2, 1)])
+
+
+def test_turnover_says_what_was_lost_and_won() -> None:
+    turned = [[[2, 1], [0, 62], [None, None]], [[0, 0], [0, 0], [None, None]]]
+    figure = turnover(TASKS, turned, PRIMARY, ACCEPTED)
+    assert cells(figure) == ["-2  +1", "-0  +62", "–", "-0  +0", "-0  +0", "–"]
+    (image,) = figure.axes[0].images
+    np.testing.assert_array_equal(image.get_array()[:, :2], [[2, 0], [0, 0]], err_msg="coloured by what was lost")
+
+
+def test_a_rollback_is_neither_promoted_nor_refused() -> None:
+    scores, primary, accepted = [*SCORES, SCORES[0]], [*PRIMARY, ""], [*ACCEPTED, None]
+    axes = score_matrix(TASKS, scores, primary, accepted).axes[0]
+    assert [t.get_text() for t in axes.texts[-3:]] == ["promoted", "refused", "rolled back"]
+    assert axes.get_yticklabels()[-1].get_text() == "3  rollback"
+    assert len(axes.patches) == 2, "nothing is framed in its row"
+    curve = learning_curve(TASKS, scores, np.zeros((4, 3)), primary, accepted).axes[0]
+    assert [line.get_xdata()[0] for line in curve.lines if line.get_linestyle() == "--"] == [3]
+
+
+def test_many_tasks_stay_one_page(tmp_path: Path) -> None:
+    tasks = [f"a task of many, number {i}" for i in range(30)]
+    scores = np.random.default_rng(0).random((31, 30))
+    png(score_matrix(tasks, scores, tasks, [True] * 30), tmp_path / "wide.png")
+    assert Image.open(tmp_path / "wide.png").size[0] < 2600
+    axes = learning_curve(tasks, scores, scores / 20, tasks, [True] * 30).axes[0]
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == tasks[:SHOWN]
+    assert axes.texts[0].get_text() == "the first 8 of 30 tasks; the others: score matrix"
 
 
 def test_learning_curve_marks_trainings() -> None:

@@ -13,10 +13,11 @@ import pytest
 from agent.report import UpdateReport
 from envs.component import UserError
 from schedules.comparison import ExamResult
+from schedules.delivery import deliver
 from schedules.metrics import Regime, ScoreMatrix
 from schedules.report import CycleReport, cycle_json, tracking_record
 from schedules.series import flat
-from schedules.tracking import Tracker, TrackingIds, deliver, page, tracking_uri, ui_command
+from schedules.tracking import Tracker, TrackingIds, page, tracking_uri, ui_command
 
 ROWS = [{"goto": 98, "exchanged": 31}, {"goto": 96, "exchanged": 93}, {"goto": 96, "exchanged": 93}]
 NOON = 1_800_000_000_000
@@ -154,7 +155,8 @@ def test_children_hold_the_detail(recorded: Tracker) -> None:
 def test_pictures_and_table_lie_on_the_timeline(recorded: Tracker) -> None:
     ids = ids_of(recorded)
     kept = {item.path for item in recorded.client.list_artifacts(ids.timeline_run_id)}
-    assert kept == {"score_matrix.png", "score_matrix.csv", "who_hurts_whom.png", "learning_curve.png"}
+    drawn = {"score_matrix.png", "who_hurts_whom.png", "turnover.png", "learning_curve.png"}
+    assert kept == drawn | {"score_matrix.csv"}
     place = recorded.folder / "mlartifacts" / ids.timeline_run_id / "artifacts"
     assert (place / "score_matrix.png").read_bytes().startswith(b"\x89PNG")
     with (place / "score_matrix.csv").open() as file:
@@ -189,7 +191,7 @@ def test_sending_again_changes_nothing(recorded: Tracker) -> None:
     assert contents(resumed) == before
 
 
-@pytest.mark.parametrize("broken", ["_draw", "_register", "_promote", "_record_child"])
+@pytest.mark.parametrize("broken", ["_draw", "_align", "_record_child"])
 def test_killed_half_way_and_sent_again(tracker: Tracker, monkeypatch: pytest.MonkeyPatch, broken: str) -> None:
     """A kill at any part of a record, then the record again: no point doubled, one child, one version a cycle."""
     sent = records()
@@ -220,10 +222,10 @@ def test_mlflow_away_keeps_records_for_later(tracker: Tracker, monkeypatch: pyte
         patch.setattr(
             tracker.client, "log_batch", lambda *_, **__: (_ for _ in ()).throw(OSError("database is locked"))
         )
-        told = deliver(tracker, "default", {}, records(), arrived.append)
+        told = deliver(tracker, "default", {}, records, arrived.append, lambda: 0)
     assert "did not take cycle 0 (database is locked)" in told
     assert arrived == []
-    assert deliver(tracker, "default", {}, records(), arrived.append) == ""
+    assert deliver(tracker, "default", {}, records, arrived.append, lambda: 0) == ""
     assert arrived == [0, 1, 2, 3]
 
 
@@ -242,9 +244,9 @@ def test_status_is_told(tracker: Tracker, folder: Path) -> None:
 def test_a_cycle_is_recorded_in_well_under_its_share(tracker: Tracker) -> None:
     sent = records()
     tracker.record(sent[1])
-    began = time.perf_counter()
+    began = time.process_time()
     tracker.record(sent[3])
-    assert time.perf_counter() - began < 5.0, "seconds a cycle; 0.4 on an idle core, and these cores are not idle"
+    assert time.process_time() - began < 2.0, "seconds of a core; about 0.6"
 
 
 def test_odd_names_and_long_values_are_no_obstacle(folder: Path) -> None:

@@ -1,0 +1,127 @@
+"""What a run tells of itself: MLflow is fed from the outbox, and `report.json` is rewritten from what is committed.
+
+Both can be done again at any time, by the run or by a command that opens its folder later: nothing is told twice.
+"""
+
+import json
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from envs.component import UserError
+from memory.database import Database
+from memory.overview import stats
+from memory.store import MemoryStats
+from schedules.checkpoint import Committed, Ledger
+from schedules.config import StreamSettings, allow_modules
+from schedules.delivery import deliver
+from schedules.folder import DATABASE, REPORT
+from schedules.metrics import ScoreMatrix
+from schedules.report import history, run_json, write_report
+from schedules.timeline import restore_matrix, rollbacks, timeline
+from schedules.tracking import Tracker, TrackingIds
+from schedules.variants import run_facts, variants_json
+
+
+def now_ms() -> int:
+    """Milliseconds since 1970: only told, never decided by."""
+    return time.time_ns() // 1_000_000
+
+
+def send(tracker: Tracker, ledger: Ledger, stream: StreamSettings, matrix: ScoreMatrix) -> str:
+    """Send MLflow what it has not confirmed, in order.
+
+    Returns:
+        What a person should know, in sentences: what was mended, or why the rest waits; "" if all is well.
+    """
+    settings = stream.model_dump(mode="json")
+
+    def waiting() -> Sequence[Mapping[str, Any]]:
+        return [{**record, **history(upto(matrix, record["cycle"]))} for record in ledger.unsent()]
+
+    return deliver(tracker, stream.stream, settings, waiting, ledger.mark_sent, ledger.send_again)
+
+
+def upto(matrix: ScoreMatrix, cycle: int) -> ScoreMatrix:
+    """The matrix as it was after this cycle."""
+    return replace(
+        matrix,
+        rows=matrix.rows[: cycle + 1],
+        primary=matrix.primary[:cycle],
+        accepted=matrix.accepted[:cycle],
+        rolled_back=tuple(pair for pair in matrix.rolled_back if pair[0] <= cycle),
+    )
+
+
+def write(
+    folder: Path,
+    stream: StreamSettings,
+    matrix: ScoreMatrix,
+    committed: Sequence[Committed],
+    memory: MemoryStats,
+    ids: TrackingIds | None,
+) -> None:
+    """Rewrite `report.json`.
+
+    Raises:
+        UserError: the disk is full or the folder cannot be written.
+    """
+    reports = [entry.report for entry in committed]
+    seconds = round(sum(sum(report["seconds"].values()) for report in reports), 3)
+    run = run_json(
+        stream.stream, stream.seed, seconds, matrix, reports[1:], asdict(memory), asdict(ids) if ids else {},
+        run_facts(stream), variants_json(stream, committed),
+    )  # fmt: skip
+    write_report(folder / REPORT, run)
+
+
+def stream_of_run(ledger: Ledger, folder: Path) -> StreamSettings:
+    """The settings a run began with; modules of the user's may lie in its folder.
+
+    Raises:
+        UserError: it stopped before it began.
+    """
+    told = ledger.fact("stream")
+    if told is None or not ledger.cycles():
+        raise UserError(f"{folder} holds a run that stopped before it began. Go on with --resume.")
+    allow_modules(folder)
+    return StreamSettings.model_validate(told)
+
+
+def matrix_of(stream: StreamSettings, committed: Sequence[Committed]) -> ScoreMatrix:
+    """The score matrix of a run that has begun."""
+    matrix = restore_matrix(timeline(stream, rollbacks(committed)), committed)
+    assert matrix is not None
+    return matrix
+
+
+def complete(folder: Path) -> None:
+    """Tell what a run that ended did not get to tell, if there is such; one that is going on does so itself."""
+    if not (folder / DATABASE).is_file():
+        return
+    with suppress(UserError), Database(folder / DATABASE) as database:
+        ledger, path = Ledger(database), folder / REPORT
+        rows = len(json.loads(path.read_text())["scores"]) if path.is_file() else 0
+        if rows != len(ledger.cycles()) or any(True for _ in ledger.unsent()):
+            catch_up(database, folder)
+
+
+def catch_up(database: Database, folder: Path) -> str:
+    """Tell what the run did not get to tell before it ended: to MLflow, then in the report.
+
+    Returns:
+        As `send` does.
+    """
+    ledger = Ledger(database)
+    stream = stream_of_run(ledger, folder)
+    committed = ledger.cycles()
+    matrix = matrix_of(stream, committed)
+    tracker = Tracker(folder)
+    told = send(tracker, ledger, stream, matrix)
+    if tracker.ids is not None:
+        tracker.finish(tracker.status_before)
+    write(folder, stream, matrix, committed, stats(database), tracker.ids)
+    return told
