@@ -61,7 +61,7 @@ def test_nothing_lived_yet_and_a_long_life(tmp_path: Path) -> None:
     png(drift_timeline([], []), tmp_path / "none.png")
     assert Image.open(tmp_path / "none.png").size[0] > 300
     rng = np.random.default_rng(0)
-    long = [Lived(n, f"{n}", f"task {n % 6}", float(rng.random() < 0.7), float(rng.random())) for n in range(1, 20_001)]
+    long = [Lived(n, f"{n}", f"task {n % 3}", float(rng.random() < 0.7), float(rng.random())) for n in range(1, 7501)]
     figure = drift_timeline(long, [])
     assert len(figure.axes[0].lines[0].get_xdata()) <= 2000
     png(figure, tmp_path / "long.png")

@@ -82,6 +82,26 @@ def test_what_is_new_and_which_episodes_are_the_newest() -> None:
     assert alarm.novel == tuple(one.episode for one in newest)
 
 
+def test_a_second_alarm_tells_of_what_came_after_the_first() -> None:
+    """Success 0.95, 0.5, 0.1 and novelty 0.01, 0.05, 0.25: a split of the whole series would be the first one again."""
+    rng, levels = np.random.default_rng(0), np.repeat([0, 1, 2], [600, 300, 200])
+    lived = [
+        Lived(
+            n, f"{n}", "goto", float(rng.random() < (0.95, 0.5, 0.1)[at]), 0.01 * 5.0**at * float(rng.uniform(0.8, 1.2))
+        )
+        for n, at in enumerate(levels.tolist(), 1)
+    ]
+    both = settings(reward={"type": "adwin"}, observation={"type": "novelty"}, cooldown=0)
+    found = [alarm for _, alarm in raised(Watch(both, 0), lived)]
+    assert [alarm.kind for alarm in found] == ["novelty", "reward", "novelty", "reward"]
+    for alarm in found[2:]:
+        since = re.search(r"about episode (\d+)", alarm.sentence)
+        assert since
+        assert 890 < int(since[1]) < 920, alarm.sentence
+    assert "went from 0.5" in found[3].sentence or "went from 0.4" in found[3].sentence
+    assert found[2].size == pytest.approx(5, rel=0.2)
+
+
 def test_another_mix() -> None:
     [(at, alarm)] = raised(Watch(settings(mix={"on": True}), 0), life(0, 300, 100))
     assert alarm.kind == "mix"
