@@ -10,6 +10,7 @@ import os
 import pickle
 import subprocess
 import sys
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import IO, Any
@@ -115,6 +116,7 @@ def main() -> None:
     source, target = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what a library prints goes to stderr
     os.nice(10)  # the parent comes first until it waits
+    warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")
     with contextlib.suppress(EOFError, OSError):
         model, lora, speech = pickle.load(source)
         policy = Policy(model, lora, 0, speech)

@@ -1,5 +1,6 @@
 """What a cycle works with: policy, memory, worlds, ledger and record of one run, opened and closed together."""
 
+import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,6 +26,7 @@ from schedules.config import CyclePlan, StreamSettings
 from schedules.exam import exam_facts, sit
 from schedules.folder import DATABASE
 from schedules.gate import Verdict
+from schedules.lineage import MANIFEST, manifest
 from schedules.metrics import ExamResult, ScoreMatrix
 from schedules.progress import Progress
 from schedules.report import CycleReport, cycle_json, plain, slim, tracking_record

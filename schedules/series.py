@@ -49,6 +49,7 @@ def child_series(cycle: Mapping[str, Any]) -> dict[str, float | None]:
     series |= {f"lost/{task}": lost for task, (lost, _) in zip(cycle["tasks"], _turned(cycle), strict=True)}
     series |= {f"won/{task}": won for task, (_, won) in zip(cycle["tasks"], _turned(cycle), strict=True)}
     series |= {"update/decisions": report["decisions"]}
+    series |= {f"variant/{name}": score for name, score in report.get("variants", {}).items()}
     return series | {f"reuse/{name}": value for name, value in cycle["reuse"].items()}
 
 

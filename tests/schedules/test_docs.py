@@ -1,8 +1,8 @@
 """Pages of docs/ can't rot: every YAML on them loads, and their tables are the settings with their defaults.
 
 A page's YAML is a whole stream, or a part of one: `update` of a cycle, `world`, `rewards` and `variants` of a regime,
-`memory`, `drift`, `exam`, `gate`, `tracking`. Of a setting that is itself settings, the page has those of the inside, as
-`stop.kl`.
+`memory`, `drift`, `exam`, `gate`, `tracking`.
+Of a setting that is itself settings, the page has those of the inside, as `stop.kl`.
 """
 
 import inspect
