@@ -216,7 +216,7 @@ class ReplayMemory:
 
     def novelty(
         self,
-        observations: Sequence[Observation],
+        observations: Sequence[Observation] | np.ndarray,
         k: int = 8,
         tasks: Iterable[str] | None = None,
         before_cycle: int | None = None,
@@ -224,12 +224,14 @@ class ReplayMemory:
         """How unlike anything remembered observations are, float32 `[n]`; see `memory.neighbours.novelty`.
 
         Args:
+            observations: or their vectors, float32 `[n, dimension]`.
             k: how many remembered steps each is compared with.
             tasks: steps of these only; None means all.
             before_cycle: steps of cycles before this one only; None means all.
         """
         among = self._catalogue.numbers(tasks, before_cycle)
-        return novelty(nearest_steps(self._vectors, self._embedder.embed(observations), k, among))
+        vectors = observations if isinstance(observations, np.ndarray) else self._embedder.embed(observations)
+        return novelty(nearest_steps(self._vectors, vectors, k, among))
 
     def add_pairs(self, pairs: Sequence[PreferencePair]) -> int:
         """Remember pairs that are new, in one transaction; returns how many were."""

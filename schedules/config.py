@@ -18,6 +18,7 @@ from agent.rewards import RewardSettings
 from envs.component import Settings, UserError, WrongPart, filled, load
 from envs.multimodal import WorldSettings
 from schedules.gate import GateSettings
+from schedules.watch import DriftSettings
 from schedules.yaml12 import read_yaml
 
 BUNDLED = Path(__file__).parent / "streams"
@@ -106,6 +107,7 @@ class StreamSettings(Settings):
     exam: ExamSettings = ExamSettings()
     gate: GateSettings = GateSettings()
     memory: MemoryPlan = MemoryPlan()
+    drift: DriftSettings = DriftSettings()
 
     @model_validator(mode="after")
     def names_exist(self) -> Self:
