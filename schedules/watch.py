@@ -25,6 +25,8 @@ SHOWN = 5
 """Most novel episodes that an alarm names."""
 KEPT = 4096
 """Episodes of a task over which an alarm tells before from after."""
+LEAST_NOVELTY = 1e-6
+"""So that a ratio to what was known exactly stays finite."""
 
 
 class DriftSettings(Settings):
@@ -58,7 +60,7 @@ class Alarm:
         kind: what moved there.
         size: how far: success before minus after; novelty after by before; distance of the centres.
         sentence: for a person, with numbers.
-        novel: ids of the most novel episodes of late, the newest thing first.
+        novel: ids of the most novel episodes of late, the most novel first.
     """
 
     episode: int
@@ -73,7 +75,7 @@ class Watch:
     """Watches all tasks of a life, each by detectors of its own."""
 
     def __init__(self, settings: DriftSettings, seed: int) -> None:
-        """`seed` is for detectors that draw; none of the bundled ones does."""
+        """`seed` is that of the life, for detectors that draw; the bundled ones draw nothing."""
         self._settings = settings
         self._tasks: dict[str, _Task] = {}
 
@@ -89,67 +91,75 @@ class Watch:
 
 
 class _Task:
+    """What watches one task. A detector that fires begins anew: what it fired at is usual from then on."""
+
     def __init__(self, settings: DriftSettings) -> None:
         self._settings = settings
         self._reward = build_detector(settings.reward)
         self._observation = build_detector(settings.observation)
         self._mix = Mix(settings.mix)
-        self._rewards: deque[float] = deque(maxlen=KEPT)
-        self._novelties: deque[float] = deque(maxlen=KEPT)
+        self._rewards: deque[tuple[int, float]] = deque(maxlen=KEPT)
+        self._novelties: deque[tuple[int, float]] = deque(maxlen=KEPT)
         self._late: deque[Lived] = deque(maxlen=LATE)
         self._quiet = 0
 
     def see(self, lived: Lived) -> list[Alarm]:
         self._late.append(lived)
         found = [*self._see_reward(lived), *self._see_novelty(lived), *self._see_mix(lived)]
-        self._quiet = max(0, self._quiet - 1)
-        if not found or self._quiet:
+        if self._quiet:
+            self._quiet -= 1
             return []
-        self._quiet = self._settings.cooldown
+        if found:
+            self._quiet = self._settings.cooldown
         return found
 
     def _see_reward(self, lived: Lived) -> list[Alarm]:
-        baseline = float(np.mean(self._rewards)) if self._rewards else lived.reward
-        self._rewards.append(lived.reward)
-        if not self._reward.update(baseline - lived.reward):
+        self._rewards.append((lived.number, lived.reward))
+        if not self._reward.update(-lived.reward):
             return []
         before, after, since = step_of(self._rewards)
         self._rewards.clear()
-        told = f"success of {lived.task} went from {before:.2f} to {after:.2f} in its last {since} episodes"
+        told = f"success in {lived.task} went from {before:.2f} to {after:.2f} about episode {since}"
         return [self._alarm(lived, "reward", before - after, told)]
 
     def _see_novelty(self, lived: Lived) -> list[Alarm]:
         if lived.novelty is None:
             return []
-        self._novelties.append(lived.novelty)
+        self._novelties.append((lived.number, lived.novelty))
         if not self._observation.update(lived.novelty):
             return []
         before, after, since = step_of(self._novelties)
         self._novelties.clear()
-        ratio = after / max(before, 1e-9)
-        told = f"what {lived.task} shows is {ratio:.1f} times as new as before in its last {since} episodes"
+        ratio = after / max(before, LEAST_NOVELTY)
+        told = (
+            f"observations in {lived.task} are {ratio:.1f} times as far from what is remembered since about episode "
+            f"{since} ({before:.4f} -> {after:.4f})"
+        )
         return [self._alarm(lived, "novelty", ratio, told)]
 
     def _see_mix(self, lived: Lived) -> list[Alarm]:
         if lived.centre is None or not self._mix.update(lived.centre):
             return []
-        told = f"the mix of what {lived.task} shows has moved by {self._mix.distance:.3f}"
+        told = (
+            f"the last {self._settings.mix.window} episodes of {lived.task} show another mix: their centre lies "
+            f"{self._mix.distance:.2f} spreads of an episode from the usual one"
+        )
         return [self._alarm(lived, "mix", self._mix.distance, told)]
 
     def _alarm(self, lived: Lived, kind: Kind, size: float, told: str) -> Alarm:
-        there = [one for one in self._late if one.novelty is not None]
-        novel = sorted(there, key=lambda one: (-(one.novelty or 0.0), -one.number))[:SHOWN]
-        return Alarm(lived.number, lived.task, kind, size, told, tuple(one.episode for one in novel))
+        compared = [(one.novelty, one.number, one.episode) for one in self._late if one.novelty is not None]
+        novel = tuple(name for _, _, name in sorted(compared, reverse=True)[:SHOWN])
+        return Alarm(lived.number, lived.task, kind, size, told, novel)
 
 
-def step_of(series: Sequence[float]) -> tuple[float, float, int]:
-    """The split that tells two levels apart best: mean before, mean after, and how many lie after."""
-    x = np.array(series, np.float64)
-    n = len(x)
-    if n < 2:
-        return float(x.mean()), float(x.mean()), n
-    left = np.arange(1, n)
+def step_of(series: Sequence[tuple[int, float]]) -> tuple[float, float, int]:
+    """Where a series of (number, value) is told best into two levels: mean before, mean after, first number after."""
+    numbers = [number for number, _ in series]
+    x = np.array([value for _, value in series], np.float64)
+    if len(x) == 1:
+        return float(x[0]), float(x[0]), numbers[0]
+    left = np.arange(1, len(x))
     sums = np.cumsum(x)[:-1]
-    means, rests = sums / left, (x.sum() - sums) / (n - left)
-    at = int(np.argmax(left * (n - left) * (means - rests) ** 2))
-    return float(means[at]), float(rests[at]), n - at - 1
+    before, after = sums / left, (x.sum() - sums) / (len(x) - left)
+    at = int(np.argmax(left * (len(x) - left) * np.square(before - after)))
+    return float(before[at]), float(after[at]), numbers[at + 1]

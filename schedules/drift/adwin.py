@@ -17,7 +17,7 @@ class Config(Settings):
         clock: episodes between two looks; 1 looks at every one.
     """
 
-    delta: float = Field(0.05, gt=0, lt=1)
+    delta: float = Field(0.1, gt=0, lt=1)
     clock: int = Field(1, ge=1)
 
     def build(self) -> "Adwin":

@@ -1,31 +1,34 @@
-"""The running mean of the last episodes against what was usual at first: by a factor, and by more than luck.
+"""A cumulative sum of how much newer things are than usual, counted in spreads of what is usual.
 
-The first `reference` numbers since a reset say what is usual, the last `window` what is now. Both must hold for an
-alarm: the mean of the window is at least `ratio` times the usual mean, and lies `sigmas` standard errors above it.
+Page 1954, on the logarithm of novelty: novelty differs by orders of magnitude from world to world, and its upper tail
+is long. The first numbers since a reset say what is usual; then each adds its distance above their mean, in their
+standard deviations, less an allowance. No single episode can add more than `MOST`, so one oddity is no drift.
 """
-
-from collections import deque
 
 import numpy as np
 from pydantic import Field
 
 from envs.component import Settings
 
+LEAST = 1e-3
+"""Added to novelty before its logarithm: differences far below it are rounding."""
+LEAST_SPREAD = 0.1
+"""The logarithm is never taken to spread less: where all is as good as known, a tenth more is not yet news."""
+MOST = 4.0
+
 
 class Config(Settings):
-    """What is usual, what is now, and how far apart they must be.
+    """What is usual, and how much more is an alarm.
 
     Attributes:
         reference: numbers that say what is usual, taken after each reset; no alarm before they are there.
-        window: numbers that say what is now.
-        ratio: least factor by which the mean has grown.
-        sigmas: least distance of the means in standard errors.
+        allowance: taken off at each number, in standard deviations: a rise by less is let pass.
+        threshold: the sum that is an alarm, in standard deviations.
     """
 
-    reference: int = Field(64, ge=8)
-    window: int = Field(8, ge=1)
-    ratio: float = Field(1.5, ge=1)
-    sigmas: float = Field(6.0, gt=0)
+    reference: int = Field(128, ge=8)
+    allowance: float = Field(0.5, ge=0, lt=MOST)
+    threshold: float = Field(12.0, gt=0)
 
     def build(self) -> "Novelty":
         return Novelty(self)
@@ -39,12 +42,16 @@ class Novelty:
         self.reset()
 
     def update(self, x: float) -> bool:
-        """See `schedules.drift.Detector`."""
+        """See `schedules.drift.Detector`; below 0 is taken for 0."""
+        value = float(np.log(max(x, 0.0) + LEAST))
         if len(self._usual) < self._settings.reference:
-            self._usual.append(x)
+            self._usual.append(value)
+            self._mean = float(np.mean(self._usual))
+            self._spread = max(float(np.std(self._usual)), LEAST_SPREAD)
             return False
-        self._now.append(x)
-        if len(self._now) < self._settings.window or not self._risen():
+        above = min((value - self._mean) / self._spread, MOST)
+        self._sum = max(0.0, self._sum + above - self._settings.allowance)
+        if self._sum <= self._settings.threshold:
             return False
         self.reset()
         return True
@@ -52,9 +59,4 @@ class Novelty:
     def reset(self) -> None:
         """See `schedules.drift.Detector`."""
         self._usual: list[float] = []
-        self._now: deque[float] = deque(maxlen=self._settings.window)
-
-    def _risen(self) -> bool:
-        usual, now = float(np.mean(self._usual)), float(np.mean(self._now))
-        error = float(np.std(self._usual, ddof=1)) * (1 / len(self._now) + 1 / len(self._usual)) ** 0.5
-        return now > usual and now >= self._settings.ratio * usual and now - usual >= self._settings.sigmas * error
+        self._mean, self._spread, self._sum = 0.0, LEAST_SPREAD, 0.0
