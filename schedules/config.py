@@ -18,6 +18,7 @@ from agent.rewards import RewardSettings
 from envs.component import Settings, UserError, WrongPart, filled, load
 from envs.multimodal import WorldSettings
 from schedules.gate import GateSettings
+from schedules.serving import ServiceSettings
 from schedules.watch import DriftSettings
 from schedules.yaml12 import read_yaml
 
@@ -108,6 +109,7 @@ class StreamSettings(Settings):
     gate: GateSettings = GateSettings()
     memory: MemoryPlan = MemoryPlan()
     drift: DriftSettings = DriftSettings()
+    service: ServiceSettings = ServiceSettings()
 
     @model_validator(mode="after")
     def names_exist(self) -> Self:
@@ -123,6 +125,7 @@ class StreamSettings(Settings):
             raise ValueError(
                 "cycles is empty: a run needs at least one cycle, for example {task: NAME, update: {type: grpo}}"
             )
+        self.service.check({name: regime.replaces for name, regime in self.regimes.items()})
         return self
 
 

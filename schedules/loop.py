@@ -13,10 +13,8 @@ from agent.learner import Metrics
 from agent.policy import Policy
 from agent.report import UpdateReport
 from envs.collect import WorldPool, check_repeatable
-from envs.component import load
 from envs.types import Episode
 from memory.database import Database
-from memory.recall import Recall
 from memory.store import MemorySettings, ReplayMemory
 from schedules.checkpoint import Committed, Ledger, environment
 from schedules.clock import PhaseClock
@@ -24,20 +22,18 @@ from schedules.config import CyclePlan, StreamSettings
 from schedules.exam import sit
 from schedules.folder import DATABASE, REPORT
 from schedules.gate import Verdict
+from schedules.led import Led
 from schedules.metrics import ExamResult, ScoreMatrix
 from schedules.progress import Progress
 from schedules.report import CycleReport, cycle_json, run_json, tracking_record, write_report
 from schedules.seeds import generator
-from schedules.timeline import last_row, restore_matrix, timeline
+from schedules.timeline import last_row, restore_matrix
 from schedules.tracking import Tracker, deliver
 
 Scores = dict[str, ExamResult]
 
-FAILURES = 64
-"""Failed episodes of live regimes that recall is told of: of training, never of an exam."""
 
-
-class Loop:
+class Loop(Led):
     """One run in its folder. `matrix` holds the scores of every champion so far; None before the first examination."""
 
     def __init__(self, stream: StreamSettings, folder: Path, progress: Progress) -> None:
@@ -47,7 +43,6 @@ class Loop:
         self.clock = PhaseClock()
         self.decisions = 0
         self.curve: list[Metrics] = []
-        self.regimes = timeline(stream)
         worlds = {name: regime.world for name, regime in stream.regimes.items()}
         self.pool = WorldPool(worlds, stream.workers)
         self.database = Database(folder / DATABASE)
@@ -60,21 +55,24 @@ class Loop:
     def _open(self) -> None:
         stream = self.stream
         self.ledger = Ledger(self.database)
+        self.regimes = self.columns()
         model = stream.model.with_(**self.ledger.chosen())
         self.policy = Policy(model, stream.lora, stream.seed, stream.speech)
-        facts = {"stream": stream.model_dump(mode="json"), "base": self.policy.checkpoint.identity}
-        self.ledger.bind(facts | environment(self.policy.threads, self.policy.budget.tokens))
+        facts = {"command": self.command, "stream": stream.model_dump(mode="json")}
+        facts["base"] = self.policy.checkpoint.identity
+        told = self.ledger.bind(facts | environment(self.policy.threads, self.policy.budget.tokens))
         plan = stream.memory
         settings = MemorySettings(capacity=plan.capacity, capacity_mb=plan.capacity_mb, retention=plan.retention)
-        embedder = build_embedder(plan.embedder, lambda: self.policy)
-        self.memory = ReplayMemory(self.database, embedder, settings)
+        self.embedder = build_embedder(plan.embedder, lambda: self.policy)
+        self.memory = ReplayMemory(self.database, self.embedder, settings)
         self.committed = self.ledger.cycles()
         self.matrix = restore_matrix(self.regimes, self.committed)
         self.memory.forget_after(self.committed[-1].cycle if self.committed else -1)
         if self.committed and self.committed[-1].champion:
             self.policy.load_champion(self.folder / self.committed[-1].champion)
-        self._recall: Recall = load("memory.recall", stream.memory.recall, "recall").build()
         self.tracker = Tracker(self.folder)
+        for change in told:
+            self.progress.done(change)
 
     def close(self) -> None:
         """Close what is open; what is committed stays."""
@@ -96,7 +94,7 @@ class Loop:
         self.decisions = 0
         self.curve = []
         self._staged = ""
-        self.progress.cycle(self.next_cycle, len(self.stream.cycles), task)
+        self.progress.cycle(self.next_cycle, self.planned, task)
         return self.next_cycle
 
     def check_worlds(self) -> None:
@@ -131,25 +129,10 @@ class Loop:
         readable = [step.action.readable for e in episodes if e.task == task for step in e.steps]
         return scores, float(np.mean(readable)) if readable else 1.0
 
-    def recall(self, cycle: int, task: str) -> list[Episode]:
-        """Episodes of earlier cycles to rehearse: of live regimes other than the one being trained."""
-        plan = self.stream.memory
-        others = [name for name in self.live(cycle) if name != task]
-        if not plan.on or not others:
-            return []
-        failures = self.memory.failures(FAILURES, self.rng(cycle, "failures"), cycle, self.live(cycle))
-        rng = self.rng(cycle, "recall")
-        return self.memory.draw(self._recall, plan.rehearsal_steps, rng, cycle, others, like=failures)
-
     def skills(self, cycle: int, task: str) -> list[str]:
         """Live regimes beside `task` that are known to the pilot or were learned."""
         assert self.matrix is not None
         return [name for name in self.live(cycle) if name in self.matrix.skills and name != task]
-
-    def last_multiplier(self, task: str) -> float | None:
-        """The price of cost with which the last cycle of this task ended."""
-        last = [entry.report for entry in self.committed[1:] if entry.report["task"] == task]
-        return last[-1].get("cost_multiplier") if last else None
 
     def played(self, episodes: Sequence[Episode]) -> None:
         """Count what was played."""
@@ -221,8 +204,9 @@ class Loop:
             record = tracking_record(
                 self.matrix, time.time_ns() // 1_000_000, told if report else None, self.curve,
                 champion if report and report.accepted else "", reuse=self.policy.reuse(),
-            )  # fmt: skip
+            ) | self.also_recorded()  # fmt: skip
             with self.database.transaction():
+                self.within_commit(report)
                 self.memory.settle(self.rng(cycle, "settle"))
                 self.ledger.commit(entry, record)
                 self.ledger.rechoose(self.policy.budget.tokens)

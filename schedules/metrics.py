@@ -66,6 +66,10 @@ class ScoreMatrix:
         row = _row(self.regimes, exam if accepted else {**exam, **last}, len(self.rows))
         return ScoreMatrix(self.regimes, (*self.rows, row), (*self.primary, task), (*self.accepted, accepted))
 
+    def with_regimes(self, regimes: Sequence[Regime]) -> "ScoreMatrix":
+        """The same rows, of columns that begin or end elsewhere from here on."""
+        return ScoreMatrix(tuple(regimes), self.rows, self.primary, self.accepted)
+
     @property
     def names(self) -> tuple[str, ...]:
         return tuple(regime.name for regime in self.regimes)

@@ -4,6 +4,7 @@ import json
 import shlex
 from argparse import Namespace
 from pathlib import Path
+from typing import TypeVar
 
 from rich.console import Console
 
@@ -15,6 +16,8 @@ from schedules.folder import DATABASE, FINISHED, REPORT, SETTINGS, choose_folder
 from schedules.loop import Loop
 from schedules.progress import Progress, for_console
 from schedules.report import summary_table
+
+L = TypeVar("L", bound=Loop)
 
 
 def main(args: Namespace) -> None:
@@ -32,7 +35,7 @@ def main(args: Namespace) -> None:
 def go(stream: StreamSettings, folder: Path, console: Console, resume: str) -> None:
     """Run what is left of `stream` in `folder`."""
     progress = for_console(console)
-    loop = opened(stream, folder, progress)
+    loop = opened(stream, folder, progress, Loop)
     try:
         say(console, intention(loop))
         with progress:
@@ -52,14 +55,14 @@ def go(stream: StreamSettings, folder: Path, console: Console, resume: str) -> N
     (folder / FINISHED).touch()
 
 
-def opened(stream: StreamSettings, folder: Path, progress: Progress) -> Loop:
-    """The loop. A new run's worlds are proven before it; where it can't begin, its folder is left as it was."""
+def opened(stream: StreamSettings, folder: Path, progress: Progress, kind: type[L]) -> L:
+    """A loop. A new run's worlds are proven before it; where it can't begin, its folder is left as it was."""
     if (folder / DATABASE).exists():
-        return Loop(stream, folder, progress)
+        return kind(stream, folder, progress)
     for regime in stream.regimes.values():
         check_world(regime.world, episodes=2)
     try:
-        loop = Loop(stream, folder, progress)
+        loop = kind(stream, folder, progress)
     except BaseException:
         undo_start(folder)
         raise
@@ -77,12 +80,15 @@ def write_settings(stream: StreamSettings, folder: Path) -> None:
 def intention(loop: Loop) -> str:
     """What will happen, in one line."""
     trainable = sum(parameter.numel() for parameter in loop.policy.parameters())
-    model, planned = loop.stream.model.path, len(loop.stream.cycles)
+    model, planned = (
+        loop.stream.model.path,
+        f"{loop.planned} planned cycles" if loop.planned else "cycles as they are due",
+    )
     threads = f"{loop.policy.threads} thread{'s' if loop.policy.threads > 1 else ''}"
     done = f", {loop.next_cycle - 1} of them done" if loop.next_cycle > 1 else ""
     return (
         f"Stream {loop.stream.stream} (seed {loop.stream.seed}) in {loop.folder}: model {model}, "
-        f"{trainable:,} trainable parameters, {threads}, {planned} planned cycles{done}."
+        f"{trainable:,} trainable parameters, {threads}, {planned}{done}."
     )
 
 

@@ -1,0 +1,77 @@
+"""A run that is led by a life: the champion goes on living while a candidate learns."""
+
+from typing import Any
+
+from schedules.diary import Diary
+from schedules.life import Life
+from schedules.loop import Loop
+from schedules.metrics import Regime
+from schedules.queue import Due, done, migrate
+from schedules.report import CycleReport
+
+NEVER = 2**31 - 1
+"""The first row of a regime that has not begun."""
+
+
+class ServedLoop(Loop):
+    """Implements `schedules.led.Led` for a life.
+
+    Attributes:
+        due: the cycle that is being run; None outside of one.
+        life: what goes on meanwhile; set once it has begun.
+        committing: a cycle's commit has begun: what little is left of it is better brought to its end.
+    """
+
+    command = "serve"
+    due: Due | None = None
+    life: Life | None = None
+    committing = False
+
+    @property
+    def planned(self) -> int:
+        """See `Led`."""
+        return 0
+
+    def columns(self) -> tuple[Regime, ...]:
+        """See `Led`. A regime that replaces another begins with the cycle that follows its first phase of life."""
+        self.diary = Diary(self.database)
+        migrate(self.database)
+        begun = self.diary.begun()
+        regimes = self.stream.regimes
+        first = {name: begun.get(name, NEVER) if regime.replaces else 0 for name, regime in regimes.items()}
+        gone = {regime.replaces: begun[name] for name, regime in regimes.items() if name in begun}
+        return tuple(Regime(name, r.known, first[name], gone.get(name)) for name, r in regimes.items())
+
+    def begin_regimes(self) -> None:
+        """Let those begin whose phase of life has come, between two cycles."""
+        assert self.life is not None
+        begun = self.diary.begun()
+        new = [n for n in self.life.regimes() if self.stream.regimes[n].replaces is not None and n not in begun]
+        if new:
+            self.diary.begin(new, self.next_cycle)
+            self.regimes = self.columns()
+            if self.matrix is not None:
+                self.matrix = self.matrix.with_regimes(self.regimes)
+
+    def turn(self) -> None:
+        """See `Led`: a few ticks of the champion's life."""
+        if self.life is not None:
+            for _ in range(self.stream.service.ticks):
+                self.life.tick()
+
+    def also_recorded(self) -> dict[str, Any]:
+        """See `Led`: `drift`, of what was lived since the last cycle."""
+        last = self.diary.fact("told") or {"lived": {}, "alarm": 0}
+        now = self.diary.mark()
+        lived = sum(now["lived"].values()) - sum(last["lived"].values())
+        statistic = self.diary.success_since_reset()
+        return {"drift": {"statistic": statistic, "alarms": now["alarm"] - last["alarm"], "lived": lived}}
+
+    def within_commit(self, report: CycleReport | None) -> None:
+        """See `Led`."""
+        self.committing = True
+        self.diary.note("told", self.diary.mark())
+        if report is not None and self.due is not None:
+            done(self.database, self.due.id, report.cycle)
+        if report is not None and report.accepted:
+            self.diary.reset()
