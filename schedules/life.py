@@ -76,11 +76,6 @@ class Life:
         with self._aside.turn():
             self._living.begin_anew()
 
-    def regimes(self) -> list[str]:
-        """Those that have begun: of this phase and of the ones before it."""
-        past = self.loop.stream.service.life[: phase_of(self.loop.stream, self.come.next)[0] + 1]
-        return list(dict.fromkeys(name for phase in past for name in phase.regimes))
-
     def phase(self) -> tuple[int, LifePhase]:
         """The number of the present phase, from 0, and the phase."""
         return phase_of(self.loop.stream, self.come.next)

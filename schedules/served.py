@@ -43,10 +43,10 @@ class ServedLoop(Loop):
         return tuple(Regime(name, r.known, first[name], gone.get(name)) for name, r in regimes.items())
 
     def begin_regimes(self) -> None:
-        """Let those begin whose phase of life has come, between two cycles."""
+        """Let those begin of which an episode was lived, between two cycles."""
         assert self.life is not None
         begun = self.diary.begun()
-        new = [n for n in self.life.regimes() if self.stream.regimes[n].replaces is not None and n not in begun]
+        new = [n for n in self.life.come.lived if self.stream.regimes[n].replaces is not None and n not in begun]
         if new:
             self.diary.begin(new, self.next_cycle)
             self.regimes = self.columns()

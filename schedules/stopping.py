@@ -8,7 +8,7 @@ from typing import Self
 
 from schedules.progress import Progress
 
-FORCED_AFTER_SECONDS = 20
+FORCED_AFTER_SECONDS = 12
 """A step of a large model may take long; then the cycle is given up in the middle of it."""
 
 

@@ -90,3 +90,13 @@ def reports(folder: Path) -> list[dict[str, Any]]:
     """Reports of the committed cycles, without seconds."""
     told = [json.loads(report) for (report,) in rows(folder, "SELECT report FROM loop_cycles WHERE cycle > 0")]
     return [{key: value for key, value in report.items() if key != "seconds"} for report in told]
+
+
+def cycles_done(count: int) -> Callable[[Service], bool]:
+    """Until more cycles than these were committed, the examination before any included."""
+    return lambda service: service.loop.next_cycle > count
+
+
+def lived(count: int) -> Callable[[Service], bool]:
+    """Until so many episodes were lived."""
+    return lambda service: service.loop.life is not None and service.loop.life.come.total >= count

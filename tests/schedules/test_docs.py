@@ -22,6 +22,7 @@ from agent.rewards import CostBound, RewardSettings
 from envs.component import Settings, names
 from envs.multimodal import make_world
 from schedules.config import MemoryPlan, StreamSettings, effective
+from schedules.serving import LifePhase, ServiceSettings, TriggerPlan
 
 DOCS = Path(__file__).parents[2] / "docs"
 FILES = {f"{page.parent.name}/{page.stem}": page for page in sorted(DOCS.glob("*/*.md"))}
@@ -87,6 +88,11 @@ def wanted() -> dict[str, Rows]:
         for name in names(f"memory.{kind}"):
             config = import_module(f"memory.{kind}.{name}").Config
             rows[f"memory/{kind}"].update(settings_of(config, f"{name}."))
+    service = rows.setdefault("judging/service", set())
+    for prefix, model in (("", ServiceSettings), ("life.", LifePhase), ("triggers.", TriggerPlan)):
+        service.update(settings_of(model, prefix))
+    for name in names("schedules.triggers"):
+        service.update(settings_of(import_module(f"schedules.triggers.{name}").Config, f"{name}."))
     return rows
 
 
