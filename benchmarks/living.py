@@ -25,7 +25,9 @@ DRIFTS: dict[str, list[dict[str, Any]]] = {
     GOTO: [],
     "colours exchanged": [{"type": "palette", "channels": [2, 0, 1], "said": False}],
     "other words": [{"type": "wording", "replace": {"go to": "walk over to"}, "said": False}],
-    "controls renamed": [{"type": "renamed", "names": {"turn left": "one", "turn right": "two", "go forward": "three"}}],
+    "controls renamed": [
+        {"type": "renamed", "names": {"turn left": "one", "turn right": "two", "go forward": "three"}}
+    ],
     "controls exchanged": [{"type": "controls", "exchange": ["turn left", "turn right"], "said": False}],
 }
 REMEMBERED = "remembered"

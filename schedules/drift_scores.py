@@ -7,6 +7,7 @@ false: the world did change. Any other alarm is false, the ones just before a dr
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from statistics import median
 
 
@@ -66,9 +67,9 @@ def drift_scores(alarms: Iterable[int], drifts: Sequence[int], episodes: int, wi
         raise ValueError(f"window is {window}: give 1 or more")
     if any(not 1 <= number <= episodes for number in [*alarms, *drifts]):
         raise ValueError(f"alarms and drift points are numbers of episodes, 1..{episodes}")
-    if any(a >= b for a, b in zip(drifts, drifts[1:], strict=False)):
+    if any(a >= b for a, b in pairwise(drifts)):
         raise ValueError("drift points must be ascending, each once")
-    ends = [min(start + window, after) for start, after in zip(drifts, [*drifts[1:], episodes + 1], strict=True)]
+    ends = [min(start + window, after) for start, after in zip(drifts, [*drifts, episodes + 1][1:], strict=True)]
     within = [[a for a in alarms if start <= a < end] for start, end in zip(drifts, ends, strict=True)]
     return DriftScores(
         drifts=len(drifts),

@@ -35,11 +35,14 @@ class MixSettings(Settings):
 
 
 class Mix:
-    """The test of one task. `distance` is that of the two centres at the last look, in spreads of an episode."""
+    """The test of one task. `distance` is that of the two centres at the last alarm, in spreads of an episode."""
 
     def __init__(self, settings: MixSettings) -> None:
         self._settings = settings
-        self.reset()
+        self._first: list[np.ndarray] = []
+        self._usual: Usual | None = None
+        self._now: deque[np.ndarray] = deque(maxlen=settings.window)
+        self.distance = 0.0
 
     def update(self, centre: np.ndarray) -> bool:
         """Whether the centre has moved, now that an episode with `centre` (float32 `[dimension]`) was lived.
@@ -65,11 +68,10 @@ class Mix:
         return True
 
     def reset(self) -> None:
-        """Forget everything."""
-        self._first: list[np.ndarray] = []
-        self._usual: Usual | None = None
-        self._now: deque[np.ndarray] = deque(maxlen=self._settings.window)
-        self.distance = 0.0
+        """Forget everything: from here on it is as it was when it was made."""
+        self._first.clear()
+        self._now.clear()
+        self._usual, self.distance = None, 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +104,7 @@ class Usual:
 
 
 def usual_of(centres: np.ndarray) -> Usual:
-    """What `centres` (float32 `[n, dimension]`) say is usual; tr(R^2) without the bias of few (Bai and Saranadasa 1996)."""
+    """What `centres`, float32 `[n, dimension]`, say; tr(R^2) without the bias of few (Bai and Saranadasa 1996)."""
     x = centres.astype(np.float64)
     n, mean, spread = len(x), x.mean(axis=0), x.std(axis=0, ddof=1)
     spread = np.maximum(spread, max(LEAST_SPREAD * float(spread.max()), 1e-6))

@@ -36,7 +36,8 @@ class DriftSettings(Settings):
         reward: the detector of success, see `schedules.drift`.
         observation: the detector of novelty.
         mix: the centroid test.
-        cooldown: episodes of a task after an alarm of it during which it raises no other.
+        cooldown: episodes of a task after an alarm of it during which it raises no other; what fires meanwhile is held
+            back, and raised when they are over if no promotion came first.
     """
 
     reward: dict[str, Any] = Field(default_factory=lambda: {"type": "adwin"}, validate_default=True)
@@ -55,7 +56,7 @@ class Alarm:
     """Something has moved.
 
     Attributes:
-        episode: number of the lived episode that raised it.
+        episode: number of the lived episode at which it fired; one that was held back is raised later.
         task: the slot that moved.
         kind: what moved there.
         size: how far: success before minus after; novelty after by before; distance of the centres.
@@ -101,17 +102,21 @@ class _Task:
         self._rewards: deque[tuple[int, float]] = deque(maxlen=KEPT)
         self._novelties: deque[tuple[int, float]] = deque(maxlen=KEPT)
         self._late: deque[Lived] = deque(maxlen=LATE)
+        self._held: dict[Kind, Alarm] = {}
         self._quiet = 0
 
     def see(self, lived: Lived) -> list[Alarm]:
         self._late.append(lived)
-        found = [*self._see_reward(lived), *self._see_novelty(lived), *self._see_mix(lived)]
+        fired = [*self._see_reward(lived), *self._see_novelty(lived), *self._see_mix(lived)]
+        self._held |= {alarm.kind: alarm for alarm in fired}
         if self._quiet:
             self._quiet -= 1
             return []
-        if found:
+        raised = [*self._held.values()]
+        self._held.clear()
+        if raised:
             self._quiet = self._settings.cooldown
-        return found
+        return raised
 
     def _see_reward(self, lived: Lived) -> list[Alarm]:
         self._rewards.append((lived.number, lived.reward))

@@ -39,7 +39,8 @@ class Novelty:
 
     def __init__(self, settings: Config) -> None:
         self._settings = settings
-        self.reset()
+        self._usual: list[float] = []
+        self._mean, self._spread, self._sum = 0.0, LEAST_SPREAD, 0.0
 
     def update(self, x: float) -> bool:
         """See `schedules.drift.Detector`; below 0 is taken for 0."""
@@ -58,5 +59,5 @@ class Novelty:
 
     def reset(self) -> None:
         """See `schedules.drift.Detector`."""
-        self._usual: list[float] = []
+        self._usual.clear()
         self._mean, self._spread, self._sum = 0.0, LEAST_SPREAD, 0.0

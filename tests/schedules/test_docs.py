@@ -1,7 +1,7 @@
 """Pages of docs/ can't rot: every YAML on them loads, and their tables are the settings with their defaults.
 
-A page's YAML is a whole stream, or a part of one: `update` of a cycle, `world` and `rewards` of a regime, `memory`.
-Of a setting that is itself settings, the page has those of the inside, as `stop.kl`.
+A page's YAML is a whole stream, or a part of one: `update` of a cycle, `world` and `rewards` of a regime, `memory`,
+`drift`. Of a setting that is itself settings, the page has those of the inside, as `stop.kl`.
 """
 
 import inspect
@@ -23,6 +23,7 @@ from envs.component import Settings, names
 from envs.multimodal import make_world
 from schedules.config import MemoryPlan, StreamSettings, effective
 from schedules.serving import LifePhase, ServiceSettings, TriggerPlan
+from schedules.watch import DriftSettings
 
 DOCS = Path(__file__).parents[2] / "docs"
 FILES = {f"{page.parent.name}/{page.stem}": page for page in sorted(DOCS.glob("*/*.md"))}
@@ -42,10 +43,12 @@ def whole(part: dict[str, Any]) -> dict[str, Any]:
     """The stream that `part` is, or a minimal one around it."""
     if "stream" in part:
         return part
-    assert part.keys() <= {"world", "rewards", "update", "memory"}
+    assert part.keys() <= {"world", "rewards", "update", "memory", "drift"}
     regime = {"world": WORLD, **{key: part[key] for key in ("world", "rewards") if key in part}}
     cycle = {"task": "task", "update": part.get("update", {"type": "grpo"})}
-    return {"stream": "part", "regimes": {"task": regime}, "cycles": [cycle], "memory": part.get("memory", {})}
+    return {"stream": "part", "regimes": {"task": regime}, "cycles": [cycle]} | {
+        k: part[k] for k in ("memory", "drift") if k in part
+    }
 
 
 @pytest.mark.parametrize(("page", "block"), BLOCKS, ids=[page for page, _ in BLOCKS])
@@ -93,6 +96,9 @@ def wanted() -> dict[str, Rows]:
         service.update(settings_of(model, prefix))
     for name in names("schedules.triggers"):
         service.update(settings_of(import_module(f"schedules.triggers.{name}").Config, f"{name}."))
+    rows["judging/drift"].update(settings_of(DriftSettings))
+    for name in names("schedules.drift"):
+        rows["judging/drift"].update(settings_of(import_module(f"schedules.drift.{name}").Config, f"{name}."))
     return rows
 
 
@@ -108,7 +114,10 @@ def test_links_lead_somewhere(page: str) -> None:
         assert (FILES[page].parent / link).exists(), link
 
 
-@pytest.mark.parametrize("kind", MEMORY_PAGES)
-def test_every_strategy_of_memory_is_told_of(kind: str) -> None:
-    told = re.findall(r"^- \*\*`(\w+)`\*\*: ", PAGES[f"memory/{kind}"], re.MULTILINE)
-    assert sorted(told) == names(f"memory.{kind}")
+@pytest.mark.parametrize(
+    ("page", "folder"),
+    [*((f"memory/{kind}", f"memory.{kind}") for kind in MEMORY_PAGES), ("judging/drift", "schedules.drift")],
+)
+def test_every_component_is_told_of(page: str, folder: str) -> None:
+    told = re.findall(r"^- \*\*`(\w+)`\*\*: ", PAGES[page], re.MULTILINE)
+    assert sorted(told) == names(folder)
