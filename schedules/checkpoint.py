@@ -92,6 +92,11 @@ class Ledger:
         with self.database.transaction():
             self.database.execute("UPDATE loop_facts SET value = ? WHERE name = ?", (json.dumps(value), name))
 
+    def note(self, name: str, value: Any) -> None:
+        """Remember something that is no setting; what was noted by this name before goes."""
+        with self.database.transaction():
+            self.database.execute("INSERT OR REPLACE INTO loop_facts VALUES (?, ?)", (name, json.dumps(value)))
+
     def chosen(self) -> dict[str, int]:
         """What was chosen from the machine when the run began (threads, token budget): it is chosen only once."""
         rows = self.database.execute("SELECT name, value FROM loop_facts WHERE name IN ('threads', 'token_budget')")

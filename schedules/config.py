@@ -14,31 +14,15 @@ from agent.learner import Update
 from agent.lvlm.adapters import LoraSettings
 from agent.lvlm.checkpoint import ModelSettings
 from agent.lvlm.speech import Speech
-from agent.rewards import RewardSettings
 from envs.component import Settings, UserError, WrongPart, filled, load
-from envs.multimodal import WorldSettings
+from schedules.exam import ExamSettings
 from schedules.gate import GateSettings
+from schedules.regime import RegimeSettings
 from schedules.serving import ServiceSettings
 from schedules.watch import DriftSettings
 from schedules.yaml12 import read_yaml
 
 BUNDLED = Path(__file__).parent / "streams"
-
-
-class RegimeSettings(Settings):
-    """A task in one state of drift.
-
-    Attributes:
-        world: the world, its drift and its success rule.
-        known: the pilot can do it already: it is lived in before the first cycle, so that memory can guard it.
-        replaces: the regime whose world is gone once this one begins. Without it, the drift adds a regime.
-        rewards: what an update is paid by, see `agent.rewards`.
-    """
-
-    world: WorldSettings
-    known: bool = False
-    replaces: str | None = None
-    rewards: RewardSettings = RewardSettings()
 
 
 class CyclePlan(Settings):
@@ -57,12 +41,6 @@ class CyclePlan(Settings):
 
     def build(self) -> Update:
         return load("agent.updates", self.update, "update").build()
-
-
-class ExamSettings(Settings):
-    """How many held-out seeds each regime is examined on."""
-
-    episodes: int = Field(128, ge=8, le=100_000)
 
 
 class MemoryPlan(Settings):
@@ -113,6 +91,10 @@ class StreamSettings(Settings):
 
     @model_validator(mode="after")
     def names_exist(self) -> Self:
+        for name in self.regimes:
+            of, _, variant = name.rpartition("/")
+            if of in self.regimes and variant in self.regimes[of].variants:
+                raise ValueError(f"regimes.{name} has the name of a variant of {of}. Give it another name.")
         for i, plan in enumerate(self.cycles):
             if plan.task not in self.regimes:
                 raise ValueError(f"cycles[{i}].task is '{plan.task}': {guess(plan.task, self.regimes)}")
@@ -198,6 +180,11 @@ def effective(stream: StreamSettings) -> StreamSettings:
             _filled("envs.drift", item, "drift", f"regimes.{name}.world.drift.{i}")
             for i, item in enumerate(regime["world"]["drift"])
         ]
+        for variant, drift in regime["variants"].items():
+            place = f"regimes.{name}.variants.{variant}"
+            regime["variants"][variant] = [
+                _filled("envs.drift", item, "drift", f"{place}.{i}") for i, item in enumerate(drift)
+            ]
     return StreamSettings.model_validate(data)
 
 

@@ -1,7 +1,7 @@
 """READ THIS FIRST: one adaptation cycle, from the champion's scores to the verdict.
 
 exam of the champion (cached) -> recall -> fork -> [play -> remember -> learn] x rounds -> exam of the candidate
--> gate: promote or roll back -> one commit -> record
+-> gate: promote it, or a share of the way to it, or roll back -> one commit -> record
 """
 
 from collections.abc import Generator
@@ -14,29 +14,34 @@ from agent.rehearsal import rehearse
 from agent.report import UpdateReport
 from envs.collect import collect
 from envs.types import Ticket
+from schedules.candidates import decide
 from schedules.config import CyclePlan
-from schedules.gate import Verdict, judge
+from schedules.forked import Forked, case_of, examined_within, proven
+from schedules.gate import Verdict
 from schedules.loop import Loop
+from schedules.patience import eased, stop_if_paused
 from schedules.playing import Player
 from schedules.remembered import RememberedPairs, alike, recall, trials
 from schedules.report import CycleReport
 from schedules.seeds import training_seed
+from schedules.variants import sit_variants
 
 
 def run_cycle(loop: Loop, plan: CyclePlan, reason: str) -> CycleReport:
     """Train a candidate on `plan.task`, and keep it only if the gate lets it through."""
     cycle = loop.begin_cycle(plan.task)
+    plan, reason = eased(loop, plan, reason)
     before = loop.last_scores(cycle)
     player = Player(loop, cycle, plan.task)
     try:
-        before = loop.champion_exam(plan.task)
+        before = loop.champion_exam()
         lesson = prepare(loop, cycle, plan.task, player)
         with loop.phase("update", f"{plan.update['type']} on {plan.task}"):
-            report = drain(loop, plan.build().steps(lesson))
-        after, readable = loop.examine("candidate", plan.task)
-        guarded, best = loop.guarded(before, plan.task), loop.best_ever()
-        verdict = judge(loop.stream.gate, plan.task, guarded, after, best, report.kl_old_tasks, readable)
-        loop.stage(verdict.accepted)
+            report = drain(loop, examined_within(loop, plan.task, plan.build().steps(lesson)))
+        candidate = Forked(loop, plan.task, lesson.rehearsal, report.kl_old_tasks)
+        after, verdict = decide(case_of(loop, plan.task, before), candidate)
+        verdict = proven(loop, verdict, candidate.asked)
+        sit_variants(loop, verdict.accepted)
     except NotFinite as error:
         after, verdict = before, Verdict(False, f"refused: {error}")
         report = UpdateReport(plan.update["type"], len(loop.curve), 0, 0, None, None, skipped=str(error))
@@ -71,19 +76,26 @@ def drain(loop: Loop, steps: Generator[Metrics, None, UpdateReport]) -> UpdateRe
 
 
 def run_stream(loop: Loop) -> None:
-    """Run what is left of a stream: the examination before any training, then every planned cycle."""
+    """Run what is left of a stream: the examination before any training, then every planned cycle.
+
+    Raises:
+        UserError: one task was refused too often in a row (`gate.patience`).
+    """
     loop.check_worlds()
     if loop.next_cycle == 0:
         begin(loop)
     plans = loop.stream.cycles
+    stop_if_paused(loop)
     for number in range(loop.next_cycle, len(plans) + 1):
         run_cycle(loop, plans[number - 1], reason=f"planned: cycle {number} of {len(plans)}")
+        stop_if_paused(loop)
 
 
 def begin(loop: Loop) -> None:
     """Cycle 0: examine the untouched policy, and live in the known regimes so that memory holds what to guard."""
     loop.begin_cycle("before any training")
-    scores, _ = loop.examine("champion", "")
+    scores, _ = loop.examine("champion", loop.live(0))
+    sit_variants(loop, promoted=True)
     lived = [
         Ticket(f"{loop.stream.seed}/{name}", task, training_seed(loop.stream.seed, name), name, 0, 0)
         for task in loop.live(0)

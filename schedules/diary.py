@@ -18,6 +18,8 @@ from schedules.watch import Alarm
 
 KEPT = 16_384
 ALARMS_KEPT = 1000
+LATE = 64
+"""Episodes of a task by which one tells how it goes of late."""
 MIGRATIONS = [
     [
         "CREATE TABLE life_facts (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID",
@@ -108,9 +110,20 @@ class Diary:
             for number, episode, task, reward, novelty, centre in rows
         ]
 
-    def success_since_reset(self) -> dict[str, float]:
-        """Mean success by task since the last promotion, 0..1: what the watch over reward looks at."""
-        return dict(self.database.execute("SELECT task, avg(reward) FROM life_lived GROUP BY task").fetchall())
+    def fallen(self) -> dict[str, float | None]:
+        """How far success by task, over the last `LATE` episodes, lies below what it was since the last promotion.
+
+        In -1..1; None where there are not yet as many before them.
+        """
+        told: dict[str, list[float]] = {}
+        for task, reward in self.database.execute("SELECT task, reward FROM life_lived ORDER BY place"):
+            told.setdefault(task, []).append(reward)
+        return {
+            task: sum(rewards[:-LATE]) / (len(rewards) - LATE) - sum(rewards[-LATE:]) / LATE
+            if len(rewards) >= 2 * LATE
+            else None
+            for task, rewards in told.items()
+        }
 
     def reset(self) -> None:
         """Forget what was lived before a promotion, in the transaction that promotes."""

@@ -5,12 +5,16 @@ Every verdict is one sentence with its numbers, for a person who reads the repor
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from statistics import NormalDist
+from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from envs.component import Settings
-from schedules.comparison import ExamResult, gain, gain_lower_bound
+from schedules.comparison import ALPHA, ExamResult, cost_rise, gain, gain_lower_bound, prospect
+
+Share = Annotated[float, Field(gt=0, lt=1)]
+NO_LIMITS: Mapping[str, float] = {}
 
 
 class GateSettings(Settings):
@@ -25,7 +29,15 @@ class GateSettings(Settings):
             0..1).
         max_kl_old: cap of KL(champion || candidate) on remembered old observations, nats per decision.
         min_readable: least share of the candidate's exam actions that name a command.
+        max_cost_rise: no guarded task may surely cost more per episode than the champion's plus this, except within the
+            stream's own bound (`rewards.cost.limit`).
         min_exam: fewest exam seeds a verdict may rest on.
+        interpolate: shares of the way from champion to candidate that are tried where the whole way surely gained, but
+            was refused for something else. Each is a candidate of its own, with its own exam.
+        reload: `fresh` proves that what was written says the same in another process, which holds a second copy of the
+            model; `same` proves it in this one alone.
+        patience: refusals of one task in a row after which its learning rate is halved, once for each so many; after
+            twice as many the stream is paused. None never does either.
     """
 
     on: bool = True
@@ -34,15 +46,33 @@ class GateSettings(Settings):
     max_loss: float = Field(0.1, ge=0, le=1)
     max_kl_old: float = Field(0.5, gt=0)
     min_readable: float = Field(0.95, ge=0, le=1)
-    min_exam: int = Field(30, ge=2)
+    max_cost_rise: float = Field(0.0, ge=0)
+    min_exam: int = Field(100, ge=2)
+    interpolate: tuple[Share, ...] = (0.75, 0.5)
+    reload: Literal["fresh", "same"] = "fresh"
+    patience: int | None = Field(3, ge=1)
+
+    @field_validator("interpolate")
+    @classmethod
+    def _falling(cls, value: tuple[float, ...]) -> tuple[float, ...]:
+        if list(value) != sorted(set(value), reverse=True):
+            raise ValueError(
+                "each share is tried after a larger one. Write them falling, as [0.75, 0.5], or [] for none."
+            )
+        return value
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """Whether the candidate becomes champion, and why."""
+    """Whether the candidate becomes champion, and why.
+
+    Attributes:
+        share: of the way from the champion to what was learned.
+    """
 
     accepted: bool
     sentence: str
+    share: float = 1.0
 
 
 def judge(
@@ -53,6 +83,8 @@ def judge(
     best_ever: Mapping[str, ExamResult],
     kl_old: float | None,
     readable: float,
+    alpha: float = ALPHA,
+    cost_limits: Mapping[str, float] = NO_LIMITS,
 ) -> Verdict:
     """Judge a candidate trained on `task`.
 
@@ -62,6 +94,8 @@ def judge(
         best_ever: the best exam any champion sat, by task; a task without one is held to the champion alone.
         kl_old: nats per decision on old tasks, None when there was nothing to remember.
         readable: share of the candidate's exam actions that were readable, 0..1.
+        alpha: how often a candidate without a gain may seem to have one.
+        cost_limits: cost per episode that the stream allows, by task; 0 where it does not say.
 
     Raises:
         ValueError: the candidate did not sit an exam the champion sat, or the two share no seed.
@@ -69,14 +103,15 @@ def judge(
     missing = sorted(champion.keys() - candidate.keys())
     if missing or task not in champion:
         raise ValueError(f"the gate needs both exams of {', '.join(missing) or task}")
-    facts = [_gain_sentence(task, champion[task], candidate[task])]
+    facts = [_gain_sentence(task, champion[task], candidate[task], alpha)]
     worst, margin = _worst_other(settings, task, champion, candidate, best_ever)
     if worst:
         facts.append(f"worst old task {worst} {margin:+.2f} (allowed -{settings.max_loss:.2f})")
     faults = [
         *_exam_faults(settings, candidate),
-        *_gain_faults(settings, champion[task], candidate[task]),
+        *_gain_faults(settings, champion[task], candidate[task], alpha),
         *_loss_faults(settings, champion, candidate, best_ever),
+        *_cost_faults(settings, champion, candidate, cost_limits),
         *_behaviour_faults(settings, kl_old, readable),
     ]
     told = "; ".join(facts)
@@ -86,6 +121,41 @@ def judge(
     if faults:
         return Verdict(False, f"refused: {', and '.join(faults)} ({told})")
     return Verdict(True, f"promoted: {told}")
+
+
+def surely_gained(settings: GateSettings, champion: ExamResult, candidate: ExamResult, alpha: float = ALPHA) -> bool:
+    """Whether the one-sided lower bound of the gain is above `min_gain`."""
+    return gain_lower_bound(champion, candidate, alpha) > settings.min_gain
+
+
+def doomed(
+    settings: GateSettings,
+    task: str,
+    champion: Mapping[str, ExamResult],
+    so_far: Mapping[str, ExamResult],
+    best_ever: Mapping[str, ExamResult],
+    alpha: float = ALPHA,
+) -> str:
+    """Why the rest of the candidate's exam is not worth sitting; "" while it may still be promoted.
+
+    It is refused or goes on: what ends early never promotes, so that `alpha` holds as it does for whole exams.
+
+    Args:
+        champion: its whole exams, of the trained task and of what is guarded.
+        so_far: what the candidate sat of them.
+    """
+    for name, result in so_far.items():
+        if name not in champion:
+            continue
+        whole, sat = len(champion[name].seeds), len(result.seeds)
+        reach, error = prospect(champion[name], result)
+        if name == task:
+            hopeful = reach - NormalDist().inv_cdf(1 - alpha) * error > settings.min_gain
+            if not (hopeful if sat < whole else surely_gained(settings, champion[name], result, alpha)):
+                return f"the gain on {task} is not sure ({gain(champion[name], result):+.2f} on {sat} of {whole} seeds)"
+        elif champion[name].mean + reach < floor(settings, champion[name], best_ever.get(name)) - 1e-9:
+            return f"{name} fell by {-gain(champion[name], result):.2f} on {sat} of {whole} seeds"
+    return ""
 
 
 def floor(settings: GateSettings, champion: ExamResult, best: ExamResult | None) -> float:
@@ -108,8 +178,8 @@ def _exam_faults(settings: GateSettings, candidate: Mapping[str, ExamResult]) ->
     ]
 
 
-def _gain_faults(settings: GateSettings, champion: ExamResult, candidate: ExamResult) -> list[str]:
-    if gain_lower_bound(champion, candidate) > settings.min_gain:
+def _gain_faults(settings: GateSettings, champion: ExamResult, candidate: ExamResult, alpha: float) -> list[str]:
+    if surely_gained(settings, champion, candidate, alpha):
         return []
     return [f"the gain on {candidate.task} is not sure (its bound must be above {settings.min_gain:+.2f})"]
 
@@ -132,6 +202,23 @@ def _loss_faults(
     return faults
 
 
+def _cost_faults(
+    settings: GateSettings,
+    champion: Mapping[str, ExamResult],
+    candidate: Mapping[str, ExamResult],
+    limits: Mapping[str, float],
+) -> list[str]:
+    faults = []
+    for name, held in champion.items():
+        rise, surely = cost_rise(held, candidate[name])
+        if surely > settings.max_cost_rise and candidate[name].mean_cost > limits.get(name, 0.0):
+            faults.append(
+                f"an episode of {name} costs {candidate[name].mean_cost:.2f} where it cost {held.mean_cost:.2f}"
+                f" ({rise:+.2f}, at least {surely:+.2f}, allowed {settings.max_cost_rise:+.2f})"
+            )
+    return faults
+
+
 def _behaviour_faults(settings: GateSettings, kl_old: float | None, readable: float) -> list[str]:
     faults = []
     if kl_old is not None and not kl_old <= settings.max_kl_old:  # so that not-a-number is a fault too
@@ -141,8 +228,8 @@ def _behaviour_faults(settings: GateSettings, kl_old: float | None, readable: fl
     return faults
 
 
-def _gain_sentence(task: str, champion: ExamResult, candidate: ExamResult) -> str:
-    least = gain_lower_bound(champion, candidate)
+def _gain_sentence(task: str, champion: ExamResult, candidate: ExamResult, alpha: float) -> str:
+    least = gain_lower_bound(champion, candidate, alpha)
     return (
         f"{task} {champion.mean:.2f} -> {candidate.mean:.2f} ({gain(champion, candidate):+.2f}, at least {least:+.2f})"
     )

@@ -13,10 +13,12 @@ class Led:
 
     Attributes:
         command: which one leads; a run goes on by the one that began it.
+        goes_on: what a person says to it after a pause.
     """
 
     stream: StreamSettings
     command = "run"
+    goes_on = "holdtrue run --resume"
 
     @property
     def planned(self) -> int:

@@ -12,6 +12,7 @@ from agent.embedders import build_embedder
 from agent.learner import Metrics
 from agent.policy import Policy
 from agent.report import UpdateReport
+from agent.witness import Witness
 from envs.collect import WorldPool, check_repeatable
 from envs.types import Episode
 from memory.database import Database
@@ -19,7 +20,7 @@ from memory.store import MemorySettings, ReplayMemory
 from schedules.checkpoint import Committed, Ledger, environment
 from schedules.clock import PhaseClock
 from schedules.config import CyclePlan, StreamSettings
-from schedules.exam import sit
+from schedules.exam import exam_facts, sit
 from schedules.folder import DATABASE, REPORT
 from schedules.gate import Verdict
 from schedules.led import Led
@@ -29,6 +30,7 @@ from schedules.report import CycleReport, cycle_json, run_json, tracking_record,
 from schedules.seeds import generator
 from schedules.timeline import last_row, restore_matrix
 from schedules.tracking import Tracker, deliver
+from schedules.variants import last_variants, means, run_facts, variants_json, variants_row, worlds_of
 
 Scores = dict[str, ExamResult]
 
@@ -43,8 +45,7 @@ class Loop(Led):
         self.clock = PhaseClock()
         self.decisions = 0
         self.curve: list[Metrics] = []
-        worlds = {name: regime.world for name, regime in stream.regimes.items()}
-        self.pool = WorldPool(worlds, stream.workers)
+        self.pool = WorldPool(worlds_of(stream), stream.workers)
         self.database = Database(folder / DATABASE)
         try:
             self._open()
@@ -73,9 +74,13 @@ class Loop(Led):
         self.tracker = Tracker(self.folder)
         for change in told:
             self.progress.done(change)
+        fresh = stream.gate.on and stream.gate.reload == "fresh"
+        self.witness = Witness(self.policy, model, stream.lora, stream.speech) if fresh else None
 
     def close(self) -> None:
         """Close what is open; what is committed stays."""
+        if self.witness is not None:
+            self.witness.close()
         self.pool.close()
         self.memory.save_index(always=True)
         self.database.close()
@@ -91,15 +96,17 @@ class Loop(Led):
         """Start the clock."""
         self.clock.restart()
         self.policy.forget()
-        self.decisions = 0
+        self.decisions = self.examined = 0
         self.curve = []
-        self._staged = ""
+        self.variants = last_variants(self.committed)
+        self.within: dict[str, float] = {}
+        self.staged = ""
         self.progress.cycle(self.next_cycle, self.planned, task)
         return self.next_cycle
 
     def check_worlds(self) -> None:
         """Make sure that every world repeats its starts: groups and exams rest on it."""
-        for task in self.stream.regimes:
+        for task in worlds_of(self.stream):
             check_repeatable(self.pool, task, (1, 2))
 
     def last_scores(self, cycle: int) -> Scores:
@@ -108,26 +115,24 @@ class Loop(Led):
         row = {cell.task: cell for cell in self.matrix.rows[-1] if cell is not None}
         return {name: row[name] for name in self.live(cycle) if name in row}
 
-    def champion_exam(self, task: str) -> Scores:
+    def champion_exam(self) -> Scores:
         """The champion's results on what lives in this cycle: the last row, and an exam of a world that begins now."""
         known = self.last_scores(self.next_cycle)
         new = [name for name in self.live(self.next_cycle) if name not in known]
-        return {**known, **(self.examine("champion", task, new)[0] if new else {})}
+        return {**known, **(self.examine("champion", new)[0] if new else {})}
 
-    def examine(self, adapter: str, task: str, tasks: Sequence[str] | None = None) -> tuple[Scores, float]:
-        """Let an adapter sit the exam of every live regime, or of `tasks`.
+    def examine(self, adapter: str, tasks: Sequence[str], part: range | None = None) -> tuple[Scores, list[Episode]]:
+        """Let an adapter sit the exam of `tasks`, or a part of it.
 
         Returns:
-            Results by regime, and the share of readable actions on `task` (1 where it was not examined).
+            Results by regime, and what was played.
         """
-        tasks = self.live(self.next_cycle) if tasks is None else tasks
+        part = range(self.stream.exam.episodes) if part is None else part
         with self.phase("exam", f"{adapter}, {len(tasks)} regimes"), self.policy.using(adapter):
-            scores, episodes = sit(
-                self.policy, tasks, self.stream.exam.episodes, self.pool, self.stream.width, self.progress.tick
-            )
+            scores, episodes = sit(self.policy, tasks, part, self.pool, self.stream.width, self.progress.tick)
         self.decisions += sum(len(e.steps) for e in episodes)
-        readable = [step.action.readable for e in episodes if e.task == task for step in e.steps]
-        return scores, float(np.mean(readable)) if readable else 1.0
+        self.examined += len(episodes)
+        return scores, episodes
 
     def skills(self, cycle: int, task: str) -> list[str]:
         """Live regimes beside `task` that are known to the pilot or were learned."""
@@ -166,8 +171,8 @@ class Loop(Led):
         """
         if accepted:
             with self.phase("checkpoint"):
-                self._staged = f"adapters/cycle-{self.next_cycle:03d}"
-                self.policy.save(self.folder / self._staged)
+                self.staged = f"adapters/cycle-{self.next_cycle:03d}"
+                self.policy.save(self.folder / self.staged)
 
     def commit(
         self,
@@ -184,11 +189,11 @@ class Loop(Led):
         cycle = self.next_cycle
         self.matrix = self.matrix.extended(plan.task, verdict.accepted, after if verdict.accepted else before)
         report = CycleReport(
-            cycle, plan.task, update.algorithm, reason, _means(before), _means(after), update,
+            cycle, plan.task, update.algorithm, reason, means(before), means(after), update,
             verdict.accepted, verdict.sentence, self.decisions, self.clock.seconds(), multiplier,
-            self.memory.draws.counts(),
+            self.memory.draws.counts(), verdict.share, self.exam_facts(cycle), means(self.variants), self.within,
         )  # fmt: skip
-        self._commit(cycle, report, self._staged if verdict.accepted else self.committed[-1].champion)
+        self._commit(cycle, report, self.staged if verdict.accepted else self.committed[-1].champion)
         return report
 
     def commit_start(self, scores: Scores) -> None:
@@ -199,7 +204,7 @@ class Loop(Led):
     def _commit(self, cycle: int, report: CycleReport | None, champion: str) -> None:
         assert self.matrix is not None
         told = cycle_json(report) if report else {"cycle": 0, "seconds": self.clock.seconds()}
-        entry = Committed(cycle, told, last_row(self.matrix), champion)
+        entry = Committed(cycle, told, last_row(self.matrix) | variants_row(self.variants), champion)
         with self.phase("checkpoint"):
             record = tracking_record(
                 self.matrix, time.time_ns() // 1_000_000, told if report else None, self.curve,
@@ -242,10 +247,15 @@ class Loop(Led):
         run = run_json(
             self.stream.stream, self.stream.seed, seconds, self.matrix, reports[1:],
             asdict(self.memory.stats()), asdict(self.tracker.ids) if self.tracker.ids else {},
+            run_facts(self.stream), variants_json(self.stream, self.committed),
         )  # fmt: skip
         write_report(self.folder / REPORT, run)
 
     # -- the rest -----------------------------------------------------------------------------------------------------
+
+    def exam_facts(self, cycle: int) -> dict[str, object]:
+        """Which exam the regimes of a cycle have, and how many of its episodes were played, variants included."""
+        return exam_facts(self.live(cycle), self.stream.exam.episodes) | {"played": self.examined}
 
     def live(self, row: int) -> list[str]:
         """Regimes that are there in this row of the score matrix."""
@@ -262,7 +272,3 @@ class Loop(Led):
             self.progress.phase(name, detail)
         with self.clock.phase(name):
             yield
-
-
-def _means(scores: Scores) -> dict[str, float | None]:
-    return {name: result.mean for name, result in scores.items()}

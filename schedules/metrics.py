@@ -227,7 +227,7 @@ def to_json(matrix: ScoreMatrix) -> dict[str, Any]:
     fields = ("name", "known", "added_at", "replaced_at")
     return {
         "regimes": [{field: getattr(regime, field) for field in fields} for regime in matrix.regimes],
-        "rows": [[c and {"seeds": [*c.seeds], "success": [*map(int, c.success)]} for c in row] for row in matrix.rows],
+        "rows": [[c and cell_json(c) for c in row] for row in matrix.rows],
         "primary": [*matrix.primary],
         "accepted": [*matrix.accepted],
     }
@@ -237,10 +237,18 @@ def from_json(data: Mapping[str, Any]) -> ScoreMatrix:
     """The inverse of `to_json`."""
     regimes = tuple(Regime(**regime) for regime in data["regimes"])
     rows = tuple(
-        tuple(
-            c and ExamResult(r.name, tuple(c["seeds"]), tuple(map(bool, c["success"])))
-            for r, c in zip(regimes, row, strict=True)
-        )
-        for row in data["rows"]
+        tuple(c and cell_from_json(r.name, c) for r, c in zip(regimes, row, strict=True)) for row in data["rows"]
     )
     return ScoreMatrix(regimes, rows, tuple(data["primary"]), tuple(data["accepted"]))
+
+
+def cell_json(cell: ExamResult) -> dict[str, Any]:
+    """One exam as JSON-able data."""
+    outcomes = {"seeds": [*cell.seeds], "success": [*map(int, cell.success)]}
+    return outcomes | ({"cost": [*cell.cost]} if cell.cost else {})
+
+
+def cell_from_json(task: str, data: Mapping[str, Any]) -> ExamResult:
+    """The inverse of `cell_json`."""
+    seeds, success, cost = tuple(data["seeds"]), tuple(map(bool, data["success"])), tuple(data.get("cost", ()))
+    return ExamResult(task, seeds, success, cost)

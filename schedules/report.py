@@ -18,11 +18,11 @@ from rich.text import Text
 
 from agent.report import UpdateReport
 from envs.component import UserError
-from schedules.metrics import ScoreMatrix, forgetting_half_width, summary, to_json
+from schedules.metrics import ScoreMatrix, forgetting_half_width, summary, to_json, turnover
 
 RUN_KEYS = (
     "stream", "seed", "seconds", "tasks", "regimes", "scores", "scores_ci", "cycles", "average_success", "forgetting",
-    "backward_transfer", "forward_transfer", "memory", "mlflow",
+    "backward_transfer", "forward_transfer", "memory", "mlflow", "exam", "variants", "turnover",
 )  # fmt: skip
 
 
@@ -38,6 +38,10 @@ class CycleReport:
         seconds: by phase.
         cost_multiplier: the price of a unit of cost at its end; None where cost has no bound.
         recalled: how many episodes each recall strategy drew for rehearsal.
+        share: of the way from the champion to what was learned, of a promoted candidate; 1 is all of it.
+        exam: `seeds_hash`, `episodes` of each regime, and `played`, all exam episodes of this cycle.
+        variants: success of the champion after the verdict on variants, which no other figure counts.
+        within: lowest success of each old task in exams within the update, where there were any.
     """
 
     cycle: int
@@ -53,6 +57,10 @@ class CycleReport:
     seconds: Mapping[str, float]
     cost_multiplier: float | None = None
     recalled: Mapping[str, int] = field(default_factory=dict)
+    share: float = 1.0
+    exam: Mapping[str, Any] = field(default_factory=dict)
+    variants: Mapping[str, float | None] = field(default_factory=dict)
+    within: Mapping[str, float] = field(default_factory=dict)
 
 
 def cycle_json(report: CycleReport) -> dict[str, Any]:
@@ -68,6 +76,8 @@ def run_json(
     cycles: Sequence[Mapping[str, Any]],
     memory: Mapping[str, int],
     mlflow: Mapping[str, str],
+    exam: Mapping[str, Any],
+    variants: Mapping[str, Any],
 ) -> dict[str, Any]:
     """The whole report: exactly the keys of `RUN_KEYS`.
 
@@ -75,6 +85,8 @@ def run_json(
         cycles: each as `cycle_json` gives it.
         memory: `episodes`, `steps`, `bytes`.
         mlflow: `tracking_uri`, `experiment_id`, `timeline_run_id`.
+        exam: `seeds_hash`, `episodes`, `never_trained`.
+        variants: `names`, and `scores` and `scores_ci` as those of the regimes.
     """
     return plain(
         {
@@ -89,6 +101,9 @@ def run_json(
             **summary(matrix),
             "memory": memory,
             "mlflow": mlflow,
+            "exam": exam,
+            "variants": variants,
+            "turnover": turnover(matrix),
         }
     )
 
@@ -204,6 +219,13 @@ def _tasks(run: Mapping[str, Any]) -> Table:
         table.add_row(
             task, *cells, _change(run["scores"][last][j] - run["scores"][first][j]), f"{best:.2f}", _note(run, regime)
         )
+    variants = run["variants"]
+    for j, name in enumerate(variants["names"]):
+        seen = [row[j] for row in variants["scores"] if row[j] is not None]
+        wide = [row[j] for row in variants["scores_ci"] if row[j] is not None]
+        if seen:
+            ends = [f"{seen[i]:.2f} ±{wide[i]:.2f}" for i in (0, -1)]
+            table.add_row(name, *ends, _change(seen[-1] - seen[0]), f"{max(seen):.2f}", "a variant: examined only")
     return table
 
 
@@ -214,6 +236,7 @@ def _note(run: Mapping[str, Any], regime: Mapping[str, Any]) -> str:
         f"appears at cycle {regime['added_at']}" if regime["added_at"] else "",
         f"gone from cycle {regime['replaced_at']}" if regime["replaced_at"] is not None else "",
         f"trained in {', '.join(cycles)}" if cycles else "",
+        "never trained: what is learned elsewhere shows" if regime["name"] in run["exam"]["never_trained"] else "",
     ]
     return ", ".join(filter(None, notes))
 

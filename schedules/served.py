@@ -23,6 +23,7 @@ class ServedLoop(Loop):
     """
 
     command = "serve"
+    goes_on = "holdtrue resume"
     due: Due | None = None
     life: Life | None = None
     committing = False
@@ -64,8 +65,7 @@ class ServedLoop(Loop):
         last = self.diary.fact("told") or {"lived": {}, "alarm": 0}
         now = self.diary.mark()
         lived = sum(now["lived"].values()) - sum(last["lived"].values())
-        statistic = self.diary.success_since_reset()
-        return {"drift": {"statistic": statistic, "alarms": now["alarm"] - last["alarm"], "lived": lived}}
+        return {"drift": {"statistic": self.diary.fallen(), "alarms": now["alarm"] - last["alarm"], "lived": lived}}
 
     def within_commit(self, report: CycleReport | None) -> None:
         """See `Led`."""

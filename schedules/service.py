@@ -19,6 +19,7 @@ from schedules.cycle import begin, run_cycle
 from schedules.folder import DATABASE
 from schedules.life import Clock, Life
 from schedules.metrics import ExamResult
+from schedules.patience import pause
 from schedules.queue import PERSON, Due, SideDoor, Triggers, first_due, put
 from schedules.served import ServedLoop
 from schedules.serving import slot
@@ -136,6 +137,10 @@ class Service:
         loop.due, loop.committing = None, False
         if report.accepted:
             self.life.promoted()
+        refused = pause(loop)
+        if refused:
+            self.control.pause(refused)
+            self._display.done(refused)
 
     def _there(self, task: str) -> str:
         """The regime that is there now where `task` was; where that was nobody's name, the one that goes worst."""

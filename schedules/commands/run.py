@@ -16,6 +16,7 @@ from schedules.folder import DATABASE, FINISHED, REPORT, SETTINGS, choose_folder
 from schedules.loop import Loop
 from schedules.progress import Progress, for_console
 from schedules.report import summary_table
+from schedules.variants import worlds_of
 
 L = TypeVar("L", bound=Loop)
 
@@ -59,8 +60,8 @@ def opened(stream: StreamSettings, folder: Path, progress: Progress, kind: type[
     """A loop. A new run's worlds are proven before it; where it can't begin, its folder is left as it was."""
     if (folder / DATABASE).exists():
         return kind(stream, folder, progress)
-    for regime in stream.regimes.values():
-        check_world(regime.world, episodes=2)
+    for world in worlds_of(stream).values():
+        check_world(world, episodes=2)
     try:
         loop = kind(stream, folder, progress)
     except BaseException:

@@ -41,7 +41,7 @@ def sign_of_life(folder: Path, now: datetime) -> Rows:
     process = f" (pid {beat['pid']})" if alive(beat) else ""
     rows = [("service", f"{doing}{process}"), ("last tick", f"{seconds:.0f} s ago")]
     if paused:
-        rows.append(("paused", f"{paused}. Go on with:  holdtrue resume --dir {folder}"))
+        rows.append(("paused", f"{paused.rstrip('.')}. Go on with:  holdtrue resume --dir {folder}"))
     late = behind(beat)
     if late:
         told = f"it went back by {late:.0f} s; what is due by the clock waits until it is {beat['latest'][:19]} again"

@@ -1,7 +1,7 @@
 """Pages of docs/ can't rot: every YAML on them loads, and their tables are the settings with their defaults.
 
-A page's YAML is a whole stream, or a part of one: `update` of a cycle, `world` and `rewards` of a regime, `memory`,
-`drift`. Of a setting that is itself settings, the page has those of the inside, as `stop.kl`.
+A page's YAML is a whole stream, or a part of one: `update` of a cycle, `world`, `rewards` and `variants` of a regime,
+`memory`, `drift`, `exam`, `gate`. Of a setting that is itself settings, the page has those of the inside, as `stop.kl`.
 """
 
 import inspect
@@ -22,6 +22,8 @@ from agent.rewards import CostBound, RewardSettings
 from envs.component import Settings, names
 from envs.multimodal import make_world
 from schedules.config import MemoryPlan, StreamSettings, effective
+from schedules.exam import ExamSettings
+from schedules.gate import GateSettings
 from schedules.serving import LifePhase, ServiceSettings, TriggerPlan
 from schedules.watch import DriftSettings
 
@@ -43,12 +45,12 @@ def whole(part: dict[str, Any]) -> dict[str, Any]:
     """The stream that `part` is, or a minimal one around it."""
     if "stream" in part:
         return part
-    assert part.keys() <= {"world", "rewards", "update", "memory", "drift"}
-    regime = {"world": WORLD, **{key: part[key] for key in ("world", "rewards") if key in part}}
+    of_regime, of_stream = ("world", "rewards", "variants"), ("memory", "drift", "exam", "gate")
+    assert part.keys() <= {*of_regime, *of_stream, "update"}
+    regime = {"world": WORLD, **{key: part[key] for key in of_regime if key in part}}
     cycle = {"task": "task", "update": part.get("update", {"type": "grpo"})}
-    return {"stream": "part", "regimes": {"task": regime}, "cycles": [cycle]} | {
-        k: part[k] for k in ("memory", "drift") if k in part
-    }
+    parts = {key: part.get(key, {}) for key in of_stream}
+    return {"stream": "part", "regimes": {"task": regime}, "cycles": [cycle], **parts}
 
 
 @pytest.mark.parametrize(("page", "block"), BLOCKS, ids=[page for page, _ in BLOCKS])
@@ -86,6 +88,8 @@ def wanted() -> dict[str, Rows]:
         rows["updates/annotators"].update(settings_of(import_module(f"agent.annotators.{name}").Config))
     rows["updates/annotators"].update(settings_of(oracle.Drift, "drift."))
     rows["updates/rewards"].update([*settings_of(RewardSettings), *settings_of(CostBound, "cost.")])
+    rows["judging/exam"].update(settings_of(ExamSettings))
+    rows["judging/gate"].update(settings_of(GateSettings))
     for kind, of_stream in MEMORY_PAGES.items():
         rows[f"memory/{kind}"].update(row for row in settings_of(MemoryPlan) if row[0] in of_stream)
         for name in names(f"memory.{kind}"):

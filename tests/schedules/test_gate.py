@@ -7,9 +7,9 @@ import pytest
 from pydantic import ValidationError
 from streams import small_stream
 
-from schedules.comparison import ExamResult
+from schedules.comparison import ExamResult, cost_rise, gain_lower_bound
 from schedules.config import StreamSettings
-from schedules.gate import GateSettings, Verdict, floor, judge
+from schedules.gate import GateSettings, Verdict, floor, judge, surely_gained
 from schedules.loop import Loop
 from schedules.metrics import ScoreMatrix
 from schedules.timeline import timeline
@@ -78,11 +78,64 @@ def test_behaviour_is_watched() -> None:
     assert "only 90.0% of its actions were readable (floor 95.0%)" in verdict(*good, readable=0.9).sentence
 
 
+def costly(task: str, *costs: float, seeds: int = 100) -> ExamResult:
+    """All right; the first seeds cost what is given, the rest nothing."""
+    paid = (*costs, *[0.0] * (seeds - len(costs))) if costs else ()
+    return ExamResult(task, tuple(range(seeds)), (True,) * seeds, paid)
+
+
+def test_cost_must_not_surely_rise() -> None:
+    """20 of 100 episodes come to cost 1: mean rise 0.2, deviation 0.402, bound 0.2 - 1.645 x 0.0402 = 0.134."""
+    assert cost_rise(costly("a"), costly("a", *[1.0] * 20)) == (pytest.approx(0.2), pytest.approx(0.1339, abs=1e-4))
+
+    def told(before: ExamResult, after: ExamResult, **settings: float) -> Verdict:
+        new = exam("exchanged", 31), exam("exchanged", 93)
+        sides = {"exchanged": new[0], "a": before}, {"exchanged": new[1], "a": after}
+        limits = {"a": settings.pop("limit", 0.0)}
+        return judge(GateSettings(**settings), "exchanged", *sides, {}, None, 1.0, cost_limits=limits)
+
+    risen = costly("a"), costly("a", *[1.0] * 20)
+    told_of = told(*risen)
+    assert not told_of.accepted
+    assert "an episode of a costs 0.20 where it cost 0.00 (+0.20, at least +0.13, allowed +0.00)" in told_of.sentence
+    assert told(*risen, max_cost_rise=0.15).accepted, "not surely above what is allowed"
+    assert told(*risen, limit=0.2).accepted, "the stream's own bound allows so much"
+    assert not told(*risen, limit=0.1).accepted
+    assert told(*reversed(risen)).accepted, "it fell"
+
+
+def test_cost_by_chance_is_no_rise() -> None:
+    """4 cost more, p = 1/16; 5 of 5, p = 1/32. Equal agents of cost 0.3 in 1000 exams: refused about 1 in 20."""
+    assert cost_rise(costly("a"), costly("a", *[1.0] * 4))[1] == 0.0
+    assert cost_rise(costly("a"), costly("a", *[1.0] * 5))[1] > 0.0
+    rng = np.random.default_rng(0)
+
+    def drawn() -> ExamResult:
+        return costly("a", *rng.poisson(0.3, 100).astype(float))
+
+    assert 0.01 < np.mean([cost_rise(drawn(), drawn())[1] > 0 for _ in range(1000)]) < 0.06
+
+
+def test_a_smaller_alpha_asks_for_more() -> None:
+    """15 won and 6 lost of 100: one-sided p = 0.0392."""
+    before = ExamResult("a", tuple(range(100)), tuple(k < 6 for k in range(100)))
+    after = ExamResult("a", tuple(range(100)), tuple(6 <= k < 21 for k in range(100)))
+    assert surely_gained(SETTINGS, before, after)
+    assert not surely_gained(SETTINGS, before, after, 0.025)
+    assert gain_lower_bound(before, after, 0.025) <= 0 < gain_lower_bound(before, after)
+
+
+@pytest.mark.parametrize("interpolate", [(0.5, 0.75), (0.5, 0.5), (1.0,), (0.0,)])
+def test_shares_fall(interpolate: tuple[float, ...]) -> None:
+    with pytest.raises(ValidationError, match="interpolate"):
+        GateSettings(interpolate=interpolate)
+
+
 def test_short_exam_carries_no_verdict() -> None:
     sides = [{"exchanged": exam("exchanged", right, 20)} for right in (2, 20)]
     told = judge(SETTINGS, "exchanged", *sides, {}, None, 1.0)
     assert not told.accepted
-    assert "the exam of exchanged has 20 seeds where 30 are needed (gate.min_exam)" in told.sentence
+    assert "the exam of exchanged has 20 seeds where 100 are needed (gate.min_exam)" in told.sentence
 
 
 def test_gate_off_keeps_everything_and_says_so() -> None:

@@ -15,7 +15,7 @@ from agent.updates.grpo import Config as Grpo
 from envs.types import Episode
 from memory.database import Database
 from memory.store import ReplayMemory
-from schedules import cycle
+from schedules import candidates, cycle
 from schedules.cli import main
 from schedules.loop import Loop
 from schedules.playing import Player
@@ -224,7 +224,7 @@ def test_the_price_of_cost_goes_on_after_a_stop(
 ) -> None:
     """Stopped in the second cycle and resumed: the same prices, and the same operations counted."""
     assert run(hazard(tiny_folder), tmp_path / "whole", migrated) == 0
-    real = cycle.judge
+    real = candidates.judge
 
     def stop(*given: Any) -> Any:
         calls.append(1)
@@ -234,7 +234,7 @@ def test_the_price_of_cost_goes_on_after_a_stop(
 
     calls: list[int] = []
     with monkeypatch.context() as patch:
-        patch.setattr(cycle, "judge", stop)
+        patch.setattr(candidates, "judge", stop)
         assert run(hazard(tiny_folder), tmp_path / "run", migrated) == 130
     assert run(hazard(tiny_folder), tmp_path / "run", migrated, "--resume") == 0
     for there, here in zip(cycles(tmp_path / "whole"), cycles(tmp_path / "run"), strict=True):

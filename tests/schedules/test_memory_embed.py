@@ -10,7 +10,7 @@ from streams import small_stream, write_stream
 from memory import reembedding
 from memory.database import Database
 from memory.reembedding import Reembedding
-from schedules import cycle
+from schedules import candidates
 from schedules.checkpoint import Ledger
 from schedules.cli import main
 from schedules.tracking import Tracker
@@ -41,7 +41,7 @@ def stopped(tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
     folder = tmp_path_factory.mktemp("stopped")
     stream = write_stream(folder / "small.yaml", small_stream(tiny_folder))
     with pytest.MonkeyPatch.context() as patch:
-        real, calls = cycle.judge, []
+        real, calls = candidates.judge, []
 
         def judge(*args: object) -> object:
             calls.append(1)
@@ -49,7 +49,7 @@ def stopped(tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
                 raise KeyboardInterrupt
             return real(*args)  # type: ignore[arg-type]
 
-        patch.setattr(cycle, "judge", judge)
+        patch.setattr(candidates, "judge", judge)
         (folder / "run").mkdir()
         Tracker(folder / "run").client.search_experiments()
         assert main(["run", str(stream), "--dir", str(folder / "run")]) == 130

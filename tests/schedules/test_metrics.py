@@ -21,6 +21,8 @@ from schedules.metrics import (
     ScoreMatrix,
     average_success,
     backward_transfer,
+    cell_from_json,
+    cell_json,
     forgetting,
     forgetting_half_width,
     forward_transfer,
@@ -127,6 +129,33 @@ def test_forgetting_may_be_negative() -> None:
     matrix = ScoreMatrix.start(REGIMES, {n: exam(n, 50) for n in "ABC"})
     matrix = matrix.extended("B", True, {"A": exam("A", 80), "B": exam("B", 90), "C": exam("C", 50)})
     assert forgetting(matrix, split=False) == pytest.approx(-0.30)
+
+
+def test_the_last_row_is_not_in_the_max() -> None:
+    """Trap: .5 .6 .8 with the last row in the max is 0 forgotten; without it .6 - .8 = -.2, the gain it was."""
+    matrix = ScoreMatrix.start((Regime("A", known=True), Regime("B")), {"A": exam("A", 50), "B": exam("B", 10)})
+    for right in (60, 80):
+        matrix = matrix.extended("B", True, {"A": exam("A", right), "B": exam("B", 10)})
+    assert gaps(matrix) == [(0, 0, 2)]
+    assert forgetting(matrix, split=False) == pytest.approx(-0.2)
+    assert forgetting(matrix) < 0
+
+
+def test_a_zero_is_a_score() -> None:
+    """Trap: dropping zeros, .9 -> 0 is no loss, and B that kept its .9 all there is: 0 where (.9 + 0) / 2 was lost."""
+    regimes = (Regime("A", known=True), Regime("B", known=True), Regime("C"))
+    matrix = ScoreMatrix.start(regimes, {"A": exam("A", 90), "B": exam("B", 90), "C": exam("C", 0)})
+    matrix = matrix.extended("C", True, {"A": exam("A", 0), "B": exam("B", 90), "C": exam("C", 0)})
+    assert forgetting(matrix) == pytest.approx(0.45)
+    assert average_success(matrix) == pytest.approx(0.3)
+
+
+def test_cost_survives_the_ledger_and_exams_of_old_runs_have_none() -> None:
+    cell = ExamResult("A", (1, 2), (True, False), (0.0, 2.5))
+    assert cell_from_json("A", cell_json(cell)) == cell
+    assert cell_from_json("A", {"seeds": [1, 2], "success": [1, 0]}) == ExamResult("A", (1, 2), (True, False))
+    with pytest.raises(ValueError, match="1 costs for 2 seeds"):
+        ExamResult("A", (1, 2), (True, False), (1.0,))
 
 
 def test_empty_means_are_none() -> None:

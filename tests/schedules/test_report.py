@@ -52,7 +52,9 @@ def run(matrix: ScoreMatrix) -> dict[str, Any]:
     ]
     memory = {"episodes": 10, "steps": 80, "bytes": 12345}
     mlflow = {"tracking_uri": "sqlite:////x", "experiment_id": "1", "timeline_run_id": "abc"}
-    return run_json("default", 0, 12.5, matrix, cycles, memory, mlflow)
+    exam_facts = {"seeds_hash": "ab", "episodes": 100, "never_trained": ["cards"]}
+    variants = {"names": ["goto/dark"], "scores": [[0.9], [None], [0.8]], "scores_ci": [[0.05], [None], [0.06]]}
+    return run_json("default", 0, 12.5, matrix, cycles, memory, mlflow, exam_facts, variants)
 
 
 def test_keys_and_nulls(run: dict[str, Any], tmp_path: Path) -> None:
@@ -64,7 +66,7 @@ def test_keys_and_nulls(run: dict[str, Any], tmp_path: Path) -> None:
     assert "Infinity" not in text
     assert list(read) == [
         "stream", "seed", "seconds", "tasks", "regimes", "scores", "scores_ci", "cycles", "average_success",
-        "forgetting", "backward_transfer", "forward_transfer", "memory", "mlflow",
+        "forgetting", "backward_transfer", "forward_transfer", "memory", "mlflow", "exam", "variants", "turnover",
     ]  # fmt: skip
     assert read["scores"] == [[0.98, 0.31, None], [0.96, 0.93, None], [0.96, 0.93, 0.40]]
     assert read["scores_ci"][0][2] is None
@@ -74,7 +76,7 @@ def test_keys_and_nulls(run: dict[str, Any], tmp_path: Path) -> None:
     first = read["cycles"][0]
     assert set(first) == {
         "cycle", "task", "algorithm", "reason", "before", "after", "update", "accepted", "verdict", "decisions",
-        "seconds", "cost_multiplier", "recalled",
+        "seconds", "cost_multiplier", "recalled", "share", "exam", "variants", "within",
     }  # fmt: skip
     assert first["update"]["kl_new"] is None
     assert first["update"]["metrics"] == {"loss": None, "entropy": 0.5}

@@ -17,7 +17,7 @@ from agent.learner import Learner
 from agent.policy import Policy
 from memory.database import Database
 from memory.store import ReplayMemory
-from schedules import cycle, loop, playing
+from schedules import candidates, loop, playing
 from schedules.checkpoint import Ledger
 from schedules.cli import main
 from schedules.report import RUN_KEYS
@@ -130,7 +130,21 @@ def test_worlds_in_processes_of_their_own_change_nothing(stream: Path, whole: Pa
 
 def test_a_refused_candidate_leaves_no_adapter(stream: Path, folder: Path) -> None:
     """A gain of 0.99 is never sure."""
-    assert run(stream, folder, "--set", "gate.on=true", "--set", "gate.min_gain=0.99", "--set", "gate.min_exam=8") == 0
+    assert (
+        run(
+            stream,
+            folder,
+            "--set",
+            "gate.on=true",
+            "--set",
+            "gate.min_gain=0.99",
+            "--set",
+            "gate.min_exam=8",
+            "--set",
+            "gate.reload=same",
+        )
+        == 0
+    )
     told = report(folder)
     assert [c["accepted"] for c in told["cycles"]] == [False, False]
     assert told["scores"][0] == told["scores"][2]
@@ -167,7 +181,7 @@ PLACES = {
     "memory": (ReplayMemory, "add", 4),
     "update": (Learner, "step", 2),
     "exam": (loop, "sit", 3),
-    "gate": (cycle, "judge", 2),
+    "gate": (candidates, "judge", 2),
     "adapter": (Policy, "save", 2),
     "commit": (Ledger, "commit", 3),
     "tracking": (Tracker, "record", 2),
@@ -198,7 +212,7 @@ def test_a_fault_of_ours_is_not_swallowed_and_can_be_resumed(
     whole: Path, stream: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr(cycle, "judge", Stop(cycle.judge, 1, RuntimeError("a bug")))
+        patch.setattr(candidates, "judge", Stop(candidates.judge, 1, RuntimeError("a bug")))
         with pytest.raises(RuntimeError, match="a bug"):
             run(stream, folder)
     assert run(stream, folder, "--resume") == 0

@@ -207,7 +207,7 @@ def test_a_fault_of_ours_leaves_the_cycle_due(tiny_folder: Path, folder: Path, m
     """It is not swallowed; served again, the cycle is run."""
     stream = living_stream(tiny_folder, triggers=[every(10)])
     with monkeypatch.context() as patch:
-        patch.setattr(cycle, "judge", lambda *args: 1 / 0)
+        patch.setattr(cycle, "decide", lambda *args: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             serve(stream, folder, cycles_done(1))
     assert rows(folder, "SELECT state FROM loop_queue") == [("due",)]
