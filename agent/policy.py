@@ -71,7 +71,7 @@ class Policy:
         self.budget = Budget(model.token_budget or self._find_tokens())
         self.decider = Decider(self.engine, self.asking, self.budget)
         self.scorer = Scorer(self.engine, self.asking, self.speaker, self.budget)
-        self._flops = Flops(self.checkpoint.model)
+        self.operations = Flops(self.checkpoint.model)
 
     # -- who speaks ---------------------------------------------------------------------------------------------------
 
@@ -117,6 +117,7 @@ class Policy:
         self.decider.forget()
         self.engine.kept.clear()
         self.vision.kept.clear()
+        self.prompter.forget()
 
     def snapshot(self) -> list[torch.Tensor]:
         """A copy of the candidate's weights."""
@@ -131,7 +132,7 @@ class Policy:
     @property
     def flops(self) -> float:
         """Floating-point operations of the model so far, backward passes included; see `agent.lvlm.flops`."""
-        return self._flops.total
+        return self.operations.total
 
     def using(self, adapter: str) -> AbstractContextManager[None]:
         """For the length of a block, `champion`, `candidate` or `base` speaks."""

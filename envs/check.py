@@ -14,8 +14,9 @@ from gymnasium import spaces
 from gymnasium.utils.env_checker import check_env
 
 from envs.actions import reader
-from envs.collect import IN_ACTION, same_observation
+from envs.collect import same_observation
 from envs.component import UserError
+from envs.flight import IN_ACTION
 from envs.multimodal import DEFAULT_MAX_STEPS, World, WorldSettings, make_world
 from envs.types import IMAGE_MARK, Choices, Observation
 

@@ -1,27 +1,23 @@
 """Many worlds at once, one batched policy call a tick -> episodes. The only place that knows how worlds are run."""
 
-import hashlib
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol
+from collections.abc import Callable, Sequence
+from typing import Protocol
 
 import numpy as np
 
 from envs.component import UserError
+from envs.flight import Flight, ticket_rng
 from envs.multimodal import World
 from envs.pool import WorldPool
-from envs.preface import FRONT, Asked, Preface, Prefaced, front
-from envs.settings import Success
-from envs.stage import Answer, Order, Raised, Say, Shown, Start
-from envs.types import Action, Choices, Episode, Observation, Reply, Step, StopReason, Ticket
+from envs.preface import Preface, Prefaced
+from envs.stage import Order, Start
+from envs.types import Choices, Episode, Observation, Reply, Ticket
 
 __all__ = ["Actor", "WorldPool", "check_repeatable", "collect", "same_observation", "ticket_rng"]
 
 SPLIT_FROM = 4
 """Fewer worlds in flight are not worth two calls of the actor."""
-IN_ACTION = ("command", "readable", "cost")
-NOT_KEPT = (*IN_ACTION, FRONT)
-"""Of a world's info: what stands elsewhere in a step, and what is not the world's to say."""
 
 
 class Actor(Protocol):
@@ -76,104 +72,6 @@ def collect(
         raise
 
 
-def ticket_rng(ticket_id: str) -> np.random.Generator:
-    """The generator of one episode's draws: of its id alone, on any machine."""
-    return np.random.default_rng(int.from_bytes(hashlib.sha256(ticket_id.encode()).digest()[:16], "big"))
-
-
-class _Flight:
-    """One episode being played. `place` is that of its ticket, and its seat."""
-
-    __slots__ = (
-        "choices",
-        "info",
-        "observation",
-        "place",
-        "rng",
-        "rule",
-        "said",
-        "seen",
-        "steps",
-        "stop",
-        "success",
-        "ticket",
-        "version",
-    )
-
-    def __init__(self, place: int, ticket: Ticket, rule: Success, version: str) -> None:
-        self.place, self.ticket, self.rule, self.version = place, ticket, rule, version
-        self.rng = ticket_rng(ticket.id)
-        self.steps: list[Step] = []
-        self.said: Reply | None = None  # what the world has to answer
-        self.observation = Observation("")  # what the world shows
-        self.seen = Prefaced(self.observation)  # and what the actor saw of it
-        self.choices: Choices = None
-        self.info: Mapping[str, Any] | None = None  # the last one of a step that reached the env
-        self.stop: StopReason | None = None
-        self.success = False
-
-    def ask(self) -> Asked:
-        """What the world asks now."""
-        return Asked(self.ticket, len(self.steps), self.observation)
-
-    def say(self, seen: Prefaced, reply: Reply) -> Order:
-        """What tells the world a reply to what was seen."""
-        self.seen, self.said = seen, reply
-        return Say(self.place, reply.text)
-
-    def take(self, answer: Answer) -> None:
-        """What the world made of it."""
-        if isinstance(answer, Raised):
-            if self.said is not None:
-                self._keep(_action(self.said, None, False), Shown(self.observation, None), 0.0, {"error": answer.told})
-            self._fail(answer.told)
-            return
-        if self.said is not None:
-            info = answer.info
-            kept = {key: value for key, value in info.items() if key not in NOT_KEPT}
-            self._keep(_action(self.said, info["command"], info["readable"]), answer, info["cost"], kept)
-            if info["command"] is not None:
-                self.info = info
-        self.observation, self.choices, self.said = answer.observation, answer.choices, None
-        if answer.over:
-            self._end(answer.terminated)
-
-    def land(self) -> Episode:
-        """The finished episode."""
-        assert self.stop is not None
-        ticket = self.ticket
-        return Episode(
-            id=ticket.id,
-            task=ticket.task,
-            seed=ticket.seed,
-            group=ticket.group,
-            member=ticket.member,
-            cycle=ticket.cycle,
-            policy_version=self.version,
-            steps=tuple(self.steps),
-            final=self.observation,
-            stop=self.stop,
-            success=self.success,
-        )
-
-    def _keep(self, action: Action, told: Shown, cost: float, info: Mapping[str, Any]) -> None:
-        ended = told.terminated, told.truncated
-        info = {**info, **front(self.seen, self.observation)}
-        self.steps.append(Step(self.seen.observation, self.choices, action, told.reward, cost, *ended, info))
-
-    def _end(self, terminated: bool) -> None:
-        try:
-            self.success = self.rule.holds([step.reward for step in self.steps], self.info)
-            self.stop = StopReason.TERMINATED if terminated else StopReason.TRUNCATED
-        except KeyError:
-            self._fail(f'KeyError: "info has no {self.rule.info!r} at the end of the episode"')
-
-    def _fail(self, told: str) -> None:
-        """What the world raised stands where its last observation would."""
-        self.stop = StopReason.ENV_ERROR
-        self.observation = Observation(told)
-
-
 def _rooms(width: int) -> list[int]:
     """How many worlds each half holds; few worlds stay together."""
     return [width - width // 2, width // 2] if width >= SPLIT_FROM else [width]
@@ -196,7 +94,7 @@ class _Play:
 
     def to_the_end(self, rooms: Sequence[int], on_tick: Callable[[int, int], None] | None) -> list[Episode]:
         """Play every ticket, each half in its turn."""
-        halves: list[list[_Flight]] = [[] for _ in rooms]
+        halves: list[list[Flight]] = [[] for _ in rooms]
         while self.waiting or any(halves):
             for number, room in enumerate(rooms):
                 told = self.decisions, self.done
@@ -207,13 +105,13 @@ class _Play:
                 while self.waiting and len(flights) < room:
                     place, ticket = self.waiting.popleft()
                     rule = self.pool.settings(ticket.task).success
-                    flights.append(_Flight(place, ticket, rule, self.actor.version))
+                    flights.append(Flight(place, ticket, rule, self.actor.version))
                     orders.append(Start(place, ticket.task, ticket.seed))
                 self.stage.ask(number, orders)
                 halves[number] = flights
         return [episode for episode in self.episodes if episode is not None]
 
-    def _hear(self, number: int, flights: list[_Flight]) -> list[_Flight]:
+    def _hear(self, number: int, flights: list[Flight]) -> list[Flight]:
         """Take the worlds' answers; returns the flights that go on."""
         for flight, answer in zip(flights, self.stage.hear(number), strict=True):
             self.decisions += flight.said is not None
@@ -223,7 +121,7 @@ class _Play:
                 self.done += 1
         return [flight for flight in flights if flight.stop is None]
 
-    def _think(self, flights: Sequence[_Flight]) -> list[Order]:
+    def _think(self, flights: Sequence[Flight]) -> list[Order]:
         if not flights:
             return []
         asked = [f.ask() for f in flights]
@@ -232,10 +130,6 @@ class _Play:
             [one.observation for one in seen], [f.choices for f in flights], [f.rng for f in flights]
         )
         return [flight.say(one, reply) for flight, one, reply in zip(flights, seen, replies, strict=True)]
-
-
-def _action(reply: Reply, command: Any, readable: bool) -> Action:
-    return Action(reply.text, reply.tokens, reply.logprobs, reply.mode, command, readable)
 
 
 def check_repeatable(pool: WorldPool, task: str, seeds: Sequence[int]) -> None:

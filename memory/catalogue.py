@@ -8,6 +8,7 @@ import numpy as np
 
 from memory.database import Database
 from memory.paging import charged
+from memory.schema import LIVED
 
 Found = tuple[np.ndarray, np.ndarray, np.ndarray]
 Nearest = Callable[["View", np.ndarray, int], Found]
@@ -230,6 +231,11 @@ class Catalogue:
         wanted = np.zeros(len(self._tasks), np.bool_)
         wanted[[self._tasks[task] for task in tasks if task in self._tasks]] = True
         return wanted[self.columns()["task"]]
+
+    def undone(self, cycle: int) -> np.ndarray:
+        """Numbers int64 `[m]` of what cycles after this one played, ascending; what was merely lived is nobody's."""
+        sql = "SELECT number FROM episodes WHERE cycle > ? AND grp <> ? ORDER BY number"
+        return np.array([number for (number,) in self._database.execute(sql, (cycle, LIVED))], np.int64)
 
     def numbers(self, tasks: Iterable[str] | None, before_cycle: int | None) -> np.ndarray | None:
         """Numbers int64 `[m]` of episodes with steps that fit, ascending; None where nothing is asked of them."""

@@ -10,6 +10,9 @@ from memory.halving import halve_vectors
 STEP_BITS = 20
 """A step's number = episode number << STEP_BITS | place in the episode."""
 
+LIVED = "life"
+"""The group of episodes that a champion merely lived through: no cycle's, so none takes them with it."""
+
 _EPISODES = """
 CREATE TABLE episodes (
     number INTEGER PRIMARY KEY AUTOINCREMENT,

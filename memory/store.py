@@ -136,12 +136,13 @@ class ReplayMemory:
     def forget_after(self, cycle: int) -> int:
         """Drop episodes and pairs of cycles after this one, and what was rehearsed since: how a resumed run begins.
 
+        Episodes of the group `memory.schema.LIVED` stay: no cycle played them.
+
         Returns:
             How many episodes went.
         """
         with self._database.transaction():
-            columns = self._catalogue.columns()
-            gone = columns["number"][columns["cycle"] > cycle]
+            gone = self._catalogue.undone(cycle)
             self._evict(gone)
             self._pairs.forget_after(cycle)
             self._judgements.forget_after(cycle)

@@ -5,6 +5,7 @@ after it, from the outbox. A kill before the commit repeats the cycle with the s
 Random numbers derive from (seed, cycle, use) and optimizers live for one cycle, so neither has state to keep.
 """
 
+import copy
 import json
 import platform
 import shlex
@@ -24,6 +25,8 @@ MIGRATIONS = [
         "CREATE TABLE loop_outbox (cycle INTEGER PRIMARY KEY, record TEXT NOT NULL, sent INTEGER NOT NULL DEFAULT 0)",
     ]
 ]
+MAY_CHANGE = ("about", "service.triggers", "service.ticks", "tracking")
+"""Settings of a stream that decide when something is learned or how it is shown, but not what it is."""
 LIBRARIES = ("torch", "transformers", "peft", "gymnasium", "minigrid", "faiss-cpu", "numpy")
 
 
@@ -44,8 +47,11 @@ class Ledger:
         self.database = database
         database.migrate("loop", MIGRATIONS)
 
-    def bind(self, facts: dict[str, Any]) -> None:
+    def bind(self, facts: dict[str, Any]) -> list[str]:
         """Remember what the run was started with, or compare with what it was started with.
+
+        Returns:
+            What has changed and may (`MAY_CHANGE`), in words; it holds from now on.
 
         Raises:
             UserError: a fact that decides results has changed since the run began.
@@ -54,6 +60,9 @@ class Ledger:
             known = {
                 name: json.loads(value) for name, value in self.database.execute("SELECT name, value FROM loop_facts")
             }
+            told, known = let_change(known, facts)
+            for name, value in known.items():
+                self.replace_fact(name, value)
             changed = [name for name, value in facts.items() if name in known and known[name] != value]
             if changed:
                 name = changed[0]
@@ -61,10 +70,12 @@ class Ledger:
                 anew = self._embed_command(facts[name]) if place.startswith("memory.embedder") else ""
                 raise UserError(
                     f"{name} has changed since this run began:\n  {place}\n"
-                    f"Resume with what it began with, {anew}or start a new run in another --dir."
+                    f"Resume with what it began with, {anew}or start a new run in another --dir. "
+                    f"{'These may change: ' + ', '.join(MAY_CHANGE) + '.' if name == 'stream' else ''}".rstrip()
                 )
             rows = [(name, json.dumps(value)) for name, value in facts.items()]
             self.database.executemany("INSERT OR IGNORE INTO loop_facts VALUES (?, ?)", rows)
+        return told
 
     def _embed_command(self, stream: dict[str, Any]) -> str:
         setting = shlex.quote(f"memory.embedder={json.dumps(stream['memory']['embedder'])}")
@@ -142,6 +153,22 @@ def environment(threads: int, token_budget: int) -> dict[str, Any]:
         "threads": threads,
         "token_budget": token_budget,
     }
+
+
+def let_change(known: dict[str, Any], facts: dict[str, Any]) -> tuple[list[str], dict[str, Any]]:
+    """What is known, with the settings of `facts` that may change in place of the old ones; and their changes, told."""
+    if "stream" not in known:
+        return [], known
+    old, new, told = copy.deepcopy(known["stream"]), facts["stream"], []
+    for setting in MAY_CHANGE:
+        *parents, last = setting.split(".")
+        was, now = old, new
+        for name in parents:
+            was, now = was.get(name) or {}, now.get(name) or {}
+        if last in was and last in now and was[last] != now[last]:
+            told.append(f"Changed since it began, which it may: {difference(was[last], now[last], setting)}.")
+            was[last] = now[last]
+    return told, known | {"stream": old}
 
 
 def difference(old: Any, new: Any, at: str = "") -> str:

@@ -85,9 +85,30 @@ def parser() -> argparse.ArgumentParser:
         "e.g. model.device=cuda or lora.rank=8; may be repeated",
     )
     memory_options(commands)
+    service_options(commands)
     config = commands.add_parser("config", help="print a stream with every setting filled in")
     stream_options(config)
     return top
+
+
+def service_options(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """`holdtrue serve`, and what is said to it from another terminal."""
+    serve = commands.add_parser("serve", help="live in a stream's worlds, and run cycles when they are due")
+    stream_options(serve)
+    serve.add_argument("--dir", help="the run's folder, new or served before (default: runs/STREAM)")
+    for name, about in (
+        ("status", "say what a service lives in, what is due, what was decided and what has moved"),
+        ("pause", "live no more and begin no cycle until 'resume'"),
+        ("resume", "go on after 'pause'"),
+        ("stop", "end a service; what it is learning is given up and stays due"),
+        ("cycle", "make a cycle due"),
+    ):
+        command = commands.add_parser(name, help=about)
+        command.add_argument("--dir", metavar="RUN", help="the run's folder (default: the latest)")
+    command.add_argument(
+        "when", nargs="?", choices=["now"], default="now", help="as soon as what is due before is done"
+    )
+    command.add_argument("--task", metavar="NAME", help="train this regime (default: whichever needs it)")
 
 
 def memory_options(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:

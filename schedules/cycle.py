@@ -21,7 +21,7 @@ from schedules.gate import Verdict
 from schedules.loop import Loop
 from schedules.patience import eased, stop_if_paused
 from schedules.playing import Player
-from schedules.remembered import RememberedPairs, alike, trials
+from schedules.remembered import RememberedPairs, alike, recall, trials
 from schedules.report import CycleReport
 from schedules.seeds import training_seed
 from schedules.variants import sit_variants
@@ -52,7 +52,7 @@ def run_cycle(loop: Loop, plan: CyclePlan, reason: str) -> CycleReport:
 def prepare(loop: Loop, cycle: int, task: str, player: Player) -> Lesson:
     """Recall what must not be lost, fork the candidate, and hand both to the update."""
     with loop.phase("memory", f"recalling what {task} must not overwrite"):
-        remembered = loop.recall(cycle, task)
+        remembered = recall(loop, cycle, task)
         rehearsal = rehearse(loop.policy, remembered, loop.stream.memory.rehearsal_steps, loop.rng(cycle, "rehearse"))
         loop.memory.note_drift(rehearsal.drift)
     loop.policy.fork()
@@ -63,7 +63,7 @@ def prepare(loop: Loop, cycle: int, task: str, player: Player) -> Lesson:
 
 
 def drain(loop: Loop, steps: Generator[Metrics, None, UpdateReport]) -> UpdateReport:
-    """Run an update to its end. It yields after each optimizer step: there others may act (the service does)."""
+    """Run an update to its end. It yields after each optimizer step: there others may act (in a life, the champion)."""
     while True:
         try:
             metrics = next(steps)
@@ -71,6 +71,8 @@ def drain(loop: Loop, steps: Generator[Metrics, None, UpdateReport]) -> UpdateRe
             return end.value
         loop.curve.append(metrics)
         loop.progress.step(metrics)
+        with loop.phase("other"):
+            loop.turn()
 
 
 def run_stream(loop: Loop) -> None:

@@ -14,10 +14,8 @@ from agent.policy import Policy
 from agent.report import UpdateReport
 from agent.witness import Witness
 from envs.collect import WorldPool, check_repeatable
-from envs.component import load
 from envs.types import Episode
 from memory.database import Database
-from memory.recall import Recall
 from memory.store import MemorySettings, ReplayMemory
 from schedules import record
 from schedules.checkpoint import Committed, Ledger, environment
@@ -26,23 +24,21 @@ from schedules.config import CyclePlan, StreamSettings
 from schedules.exam import exam_facts, sit
 from schedules.folder import DATABASE
 from schedules.gate import Verdict
+from schedules.led import Led
 from schedules.lineage import MANIFEST, manifest
 from schedules.metrics import ExamResult, ScoreMatrix
 from schedules.progress import Progress
 from schedules.report import CycleReport, cycle_json, plain, slim, tracking_record
 from schedules.seeds import generator
-from schedules.timeline import last_row, restore_matrix, rollbacks, timeline
+from schedules.timeline import last_row, restore_matrix, rollbacks
 from schedules.traces import Sample
 from schedules.tracking import Tracker
 from schedules.variants import last_variants, means, variants_row, worlds_of
 
 Scores = dict[str, ExamResult]
 
-FAILURES = 64
-"""Failed episodes of live regimes that recall is told of: of training, never of an exam."""
 
-
-class Loop:
+class Loop(Led):
     """One run in its folder. `matrix` holds the scores of every champion so far; None before the first examination."""
 
     def __init__(self, stream: StreamSettings, folder: Path, progress: Progress) -> None:
@@ -65,25 +61,27 @@ class Loop:
     def _open(self) -> None:
         stream = self.stream
         self.ledger = Ledger(self.database)
+        self.regimes = self.columns()
         model = stream.model.with_(**self.ledger.chosen())
         self.policy = Policy(model, stream.lora, stream.seed, stream.speech)
-        facts = {"stream": stream.model_dump(mode="json"), "base": self.policy.checkpoint.identity}
-        self.ledger.bind(facts | environment(self.policy.threads, self.policy.budget.tokens))
+        facts = {"command": self.command, "stream": stream.model_dump(mode="json")}
+        facts["base"] = self.policy.checkpoint.identity
+        told = self.ledger.bind(facts | environment(self.policy.threads, self.policy.budget.tokens))
         plan = stream.memory
         settings = MemorySettings(
             capacity=plan.capacity, capacity_mb=plan.capacity_mb, pair_capacity=plan.pair_capacity,
             retention=plan.retention,
         )  # fmt: skip
-        embedder = build_embedder(plan.embedder, lambda: self.policy)
-        self.memory = ReplayMemory(self.database, embedder, settings)
+        self.embedder = build_embedder(plan.embedder, lambda: self.policy)
+        self.memory = ReplayMemory(self.database, self.embedder, settings)
         self.committed = self.ledger.cycles()
-        self.regimes = timeline(stream, rollbacks(self.committed))
         self.matrix = restore_matrix(self.regimes, self.committed)
         self.memory.forget_after(self.committed[-1].cycle if self.committed else -1)
         if self.committed and self.committed[-1].champion:
             self.policy.load_champion(self.folder / self.committed[-1].champion)
-        self._recall: Recall = load("memory.recall", stream.memory.recall, "recall").build()
         self.tracker = Tracker(self.folder)
+        for change in told:
+            self.progress.done(change)
         fresh = stream.gate.on and stream.gate.reload == "fresh"
         self.witness = Witness(self.policy, model, stream.lora, stream.speech) if fresh else None
 
@@ -119,7 +117,7 @@ class Loop:
         self.within: dict[str, float] = {}
         self.staged = ""
         self.sample.begin(task)
-        self.progress.cycle(self.next_cycle, len(self.stream.cycles), task)
+        self.progress.cycle(self.next_cycle, self.planned, task)
         return self.next_cycle
 
     def check_worlds(self) -> None:
@@ -158,25 +156,10 @@ class Loop:
         self.sample.examined(adapter, episodes)
         return scores, episodes
 
-    def recall(self, cycle: int, task: str) -> list[Episode]:
-        """Episodes of earlier cycles to rehearse: of live regimes other than the one being trained."""
-        plan = self.stream.memory
-        others = [name for name in self.live(cycle) if name != task]
-        if not plan.on or not others:
-            return []
-        failures = self.memory.failures(FAILURES, self.rng(cycle, "failures"), cycle, self.live(cycle))
-        rng = self.rng(cycle, "recall")
-        return self.memory.draw(self._recall, plan.rehearsal_steps, rng, cycle, others, like=failures)
-
     def skills(self, cycle: int, task: str) -> list[str]:
         """Live regimes beside `task` that are known to the pilot or were learned."""
         assert self.matrix is not None
         return [name for name in self.live(cycle) if name in self.matrix.skills and name != task]
-
-    def last_multiplier(self, task: str) -> float | None:
-        """The price of cost with which the last cycle of this task ended."""
-        last = [entry.report for entry in self.committed[1:] if entry.report["task"] == task]
-        return last[-1].get("cost_multiplier") if last else None
 
     def played(self, episodes: Sequence[Episode]) -> None:
         """Count what was played."""
@@ -250,8 +233,9 @@ class Loop:
             outgoing = tracking_record(
                 self.matrix, record.now_ms(), told if report else None, self.curve,
                 champion if report and report.accepted else "", reuse=self.policy.reuse(),
-            )  # fmt: skip
+            ) | self.also_recorded()  # fmt: skip
             with self.database.transaction():
+                self.within_commit(report)
                 self.memory.settle(self.rng(cycle, "settle"))
                 self.ledger.commit(entry, {**slim(outgoing), "traces": plain(self.sample.taken())})
                 self.ledger.rechoose(self.policy.budget.tokens)

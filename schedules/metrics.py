@@ -97,6 +97,10 @@ class ScoreMatrix:
         """The cycles whose adapters lead to the last champion: its own is the last."""
         return [row for row in self.in_force if row and self.accepted[row - 1]]
 
+    def with_regimes(self, regimes: Sequence[Regime]) -> "ScoreMatrix":
+        """The same rows, of columns that begin or end elsewhere from here on."""
+        return ScoreMatrix(tuple(regimes), self.rows, self.primary, self.accepted)
+
     @property
     def names(self) -> tuple[str, ...]:
         return tuple(regime.name for regime in self.regimes)

@@ -61,7 +61,7 @@ def pause(loop: Loop) -> str:
     return (
         f"the stream is paused after cycle {reports[-1]['cycle']}: {refused} candidates of {task} were refused in a "
         f"row (gate.patience is {patience}), the last one: {reports[-1]['verdict']}. The champion is kept. Read the "
-        f"verdicts: holdtrue report {loop.folder}. To go on as it is, at a lower learning rate: holdtrue run --resume "
+        f"verdicts: holdtrue report {loop.folder}. To go on as it is, at a lower learning rate: {loop.goes_on} "
         f"--dir {loop.folder}. For other settings start a new run."
     )
 

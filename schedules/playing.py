@@ -24,7 +24,7 @@ class Player:
         self.task = task
         self.number = 0
         self.rewards = {
-            name: regime.rewards.build(loop.last_multiplier(name)) for name, regime in loop.stream.regimes.items()
+            name: regime.rewards.build(last_multiplier(loop, name)) for name, regime in loop.stream.regimes.items()
         }
 
     @property
@@ -69,3 +69,9 @@ class Player:
         name = f"{stream.stream}/{self.cycle}/{self.task}/{self.number}/{group}"
         seed = training_seed(stream.seed, name)
         return Ticket(f"{stream.seed}/{name}/{member}", task, seed, name, member, self.cycle)
+
+
+def last_multiplier(loop: Loop, task: str) -> float | None:
+    """The price of cost with which the last cycle of this task ended."""
+    last = [entry.report for entry in loop.committed[1:] if entry.report["task"] == task]
+    return last[-1].get("cost_multiplier") if last else None

@@ -23,7 +23,7 @@ class Progress(Protocol):
     def __exit__(self, *exception: object) -> None: ...
 
     def cycle(self, number: int, total: int, task: str) -> None:
-        """A cycle begins; 0 is the examination before any."""
+        """A cycle begins; 0 is the examination before any. `total` is 0 where nobody knows how many there will be."""
 
     def phase(self, name: str, detail: str = "") -> None:
         """A phase begins: its counts start at nothing."""
@@ -57,7 +57,7 @@ class Counts:
     metrics: Mapping[str, float] = field(default_factory=dict)
 
     def cycle(self, number: int, total: int, task: str) -> None:
-        self.label = f"cycle {number}/{total} {task}"
+        self.label = f"cycle {number}/{total} {task}" if total else f"cycle {number} {task}"
         self.share = None
         self.phase("", "")
 

@@ -16,12 +16,13 @@ from memory.database import Database
 from memory.overview import stats
 from memory.store import MemoryStats
 from schedules.checkpoint import Committed, Ledger
+from schedules.columns import columns_of
 from schedules.config import StreamSettings, allow_modules
 from schedules.delivery import deliver
 from schedules.folder import DATABASE, REPORT
 from schedules.metrics import ScoreMatrix
 from schedules.report import history, run_json, write_report
-from schedules.timeline import restore_matrix, rollbacks, timeline
+from schedules.timeline import restore_matrix
 from schedules.tracking import Tracker, TrackingIds
 from schedules.variants import run_facts, variants_json
 
@@ -91,9 +92,9 @@ def stream_of_run(ledger: Ledger, folder: Path) -> StreamSettings:
     return StreamSettings.model_validate(told)
 
 
-def matrix_of(stream: StreamSettings, committed: Sequence[Committed]) -> ScoreMatrix:
+def matrix_of(ledger: Ledger, stream: StreamSettings) -> ScoreMatrix:
     """The score matrix of a run that has begun."""
-    matrix = restore_matrix(timeline(stream, rollbacks(committed)), committed)
+    matrix = restore_matrix(columns_of(ledger, stream), ledger.cycles())
     assert matrix is not None
     return matrix
 
@@ -118,7 +119,7 @@ def catch_up(database: Database, folder: Path) -> str:
     ledger = Ledger(database)
     stream = stream_of_run(ledger, folder)
     committed = ledger.cycles()
-    matrix = matrix_of(stream, committed)
+    matrix = matrix_of(ledger, stream)
     tracker = Tracker(folder)
     told = send(tracker, ledger, stream, matrix)
     if tracker.ids is not None:

@@ -3,11 +3,27 @@
 from collections.abc import Sequence
 
 from agent.lesson import Trial
-from envs.types import Observation, Step
+from envs.component import load
+from envs.types import Episode, Observation, Step
 from memory.preferences import PreferencePair
+from memory.recall import Recall
+from memory.schema import LIVED
 from schedules.loop import Loop
 
+FAILURES = 64
+"""Failed episodes of live regimes that recall is told of: of training, never of an exam."""
 NEIGHBOURS = 64
+
+
+def recall(loop: Loop, cycle: int, task: str) -> list[Episode]:
+    """Episodes of earlier cycles to rehearse: of live regimes other than the one being trained."""
+    plan = loop.stream.memory
+    others = [name for name in loop.live(cycle) if name != task]
+    if not plan.on or not others:
+        return []
+    failures = loop.memory.failures(FAILURES, loop.rng(cycle, "failures"), cycle, loop.live(cycle))
+    strategy: Recall = load("memory.recall", plan.recall, "recall").build()
+    return loop.memory.draw(strategy, plan.rehearsal_steps, loop.rng(cycle, "recall"), cycle, others, like=failures)
 
 
 class RememberedPairs:
@@ -57,8 +73,7 @@ def alike(loop: Loop, observations: Sequence[Observation], answers: Sequence[str
 
 
 def _nearest_wrong(loop: Loop, observation: Observation, answer: str) -> Observation | None:
-    near = loop.memory.search(observation, NEIGHBOURS)
-    episodes = {episode.id: episode for episode in loop.memory.get(list({name for name, _, _ in near}))}
+    near, episodes = _neighbours(loop, observation)
     for name, place, cosine in near:
         episode = episodes[name]
         step = episode.steps[place]
@@ -69,6 +84,19 @@ def _nearest_wrong(loop: Loop, observation: Observation, answer: str) -> Observa
             loop.memory.draws.note(loop.next_cycle, "wrong pictures", [(name, why)])
             return step.observation
     return None
+
+
+def _neighbours(loop: Loop, observation: Observation) -> tuple[list[tuple[str, int, float]], dict[str, Episode]]:
+    """The most similar remembered steps and their episodes. What is lived while a cycle learns is nothing to it."""
+    count = NEIGHBOURS
+    while True:
+        found = loop.memory.search(observation, count)
+        episodes = {episode.id: episode for episode in loop.memory.get(list({name for name, _, _ in found}))}
+        aside = {name for name, e in episodes.items() if e.group == LIVED and e.cycle == loop.next_cycle}
+        near = [hit for hit in found if hit[0] not in aside]
+        if len(near) >= NEIGHBOURS or len(found) < count:
+            return near[:NEIGHBOURS], episodes
+        count *= 2
 
 
 def _other_pictures(step: Step, observation: Observation) -> bool:

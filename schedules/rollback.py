@@ -11,10 +11,12 @@ from agent.report import UpdateReport
 from envs.component import UserError
 from schedules.checkpoint import Committed, Ledger
 from schedules.clock import PHASES
+from schedules.diary import Diary
 from schedules.metrics import ScoreMatrix
 from schedules.record import matrix_of, now_ms, stream_of_run
 from schedules.report import CycleReport, cycle_json, slim, tracking_record
 from schedules.timeline import last_row
+from schedules.variants import last_variants, variants_row
 
 UNTOUCHED = "the untouched model"
 WEIGHTS = "adapter_model.safetensors"
@@ -31,14 +33,18 @@ def roll_back(ledger: Ledger, folder: Path, to: int | None) -> Committed:
     """
     stream = stream_of_run(ledger, folder)
     committed = ledger.cycles()
-    matrix = matrix_of(stream, committed)
+    matrix = matrix_of(ledger, stream)
     row = target(matrix, committed, folder, to)
     require_adapter(folder, committed[row].champion)
     after = matrix.returned(row)
     report = told(matrix, after, committed, row)
-    entry = Committed(len(committed), report, last_row(after), committed[row].champion)
+    outcomes = last_row(after) | variants_row(last_variants(committed[: row + 1]))
+    entry = Committed(len(committed), report, outcomes, committed[row].champion)
     record = tracking_record(after, now_ms(), report)
-    ledger.commit(entry, slim(record))
+    with ledger.database.transaction():
+        ledger.commit(entry, slim(record))
+        if ledger.fact("command") == "serve":
+            Diary(ledger.database).reset()
     return entry
 
 

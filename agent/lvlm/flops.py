@@ -33,6 +33,10 @@ class Flops:
         self._counted = [sum(self._counted)]
         return self._counted[0]
 
+    def back_to(self, total: float) -> None:
+        """Count on from an earlier total: what happened since is not to be counted here."""
+        self._counted = [total]
+
     def _hook(self, weight: Tensor) -> Hook:
         each = 2.0 * weight[0].numel()
 

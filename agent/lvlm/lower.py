@@ -18,6 +18,7 @@ class LowerStates:
     """
 
     def __init__(self, limit_bytes: int) -> None:
+        self.limit_bytes = limit_bytes
         self._kept: Kept[torch.Tensor] = Kept(limit_bytes)
         self._longer: dict[bytes, bytes] = {}  # key of a bare prompt -> key of a row that starts with it
 

@@ -19,7 +19,11 @@ ENCODING_ERRORS = (ValueError, TypeError, KeyError, IndexError, RuntimeError, OS
 
 
 class Prompter:
-    """Token ids of prompts and answers. Ids of image places come expanded, ready for the features."""
+    """Token ids of prompts and answers. Ids of image places come expanded, ready for the features.
+
+    Attributes:
+        prompts: those that were asked for, and `longest_seen` of them, in tokens.
+    """
 
     def __init__(self, checkpoint: Checkpoint, longest: int) -> None:
         self.model = checkpoint.model
@@ -37,7 +41,7 @@ class Prompter:
         self.pad = int(pad) if pad is not None else self.end
         control = sorted(control_tokens(self.processor, self.tokenizer), key=len, reverse=True)
         self._control = re.compile("|".join(map(re.escape, control)) or "(?!)")
-        self._prompts: dict[tuple[Any, ...], Prompt] = {}
+        self.prompts: dict[tuple[Any, ...], Prompt] = {}
         self._answers: dict[str, np.ndarray] = {}
 
     def prompt(self, observation: Observation) -> Prompt:
@@ -48,13 +52,17 @@ class Prompter:
                 picture, or the prompt is longer than the model reads.
         """
         key = (observation.text, tuple(image.shape for image in observation.images))
-        found = self._prompts.get(key)
+        found = self.prompts.get(key)
         if found is None:
-            if len(self._prompts) >= MOST_KEPT:
-                self._prompts.clear()
-            found = self._prompts[key] = self._encode(observation)
+            if len(self.prompts) >= MOST_KEPT:
+                self.prompts.clear()
+            found = self.prompts[key] = self._encode(observation)
             self.longest_seen = max(self.longest_seen, len(found))
         return found
+
+    def forget(self) -> None:
+        """Drop every prompt, as if none had been seen."""
+        self.prompts, self.longest_seen = {}, 0
 
     def answer(self, text: str) -> np.ndarray:
         """Ids of an answer with the end token, int64 `[T]`."""

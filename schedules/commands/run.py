@@ -4,6 +4,7 @@ import json
 import shlex
 from argparse import Namespace
 from pathlib import Path
+from typing import TypeVar
 
 from rich.console import Console
 
@@ -18,6 +19,8 @@ from schedules.progress import Progress, for_console
 from schedules.record import complete
 from schedules.report import summary_table
 from schedules.variants import worlds_of
+
+L = TypeVar("L", bound=Loop)
 
 
 def main(args: Namespace) -> None:
@@ -36,7 +39,7 @@ def main(args: Namespace) -> None:
 def go(stream: StreamSettings, file: str, folder: Path, console: Console, resume: str) -> None:
     """Run what is left of `stream`, which was read from `file`, in `folder`."""
     progress = for_console(console)
-    loop = opened(stream, folder, progress)
+    loop = opened(stream, folder, progress, Loop)
     try:
         note_beside(loop.ledger, file, folder)
         say(console, intention(loop))
@@ -57,14 +60,14 @@ def go(stream: StreamSettings, file: str, folder: Path, console: Console, resume
     (folder / FINISHED).touch()
 
 
-def opened(stream: StreamSettings, folder: Path, progress: Progress) -> Loop:
-    """The loop. A new run's worlds are proven before it; where it can't begin, its folder is left as it was."""
+def opened(stream: StreamSettings, folder: Path, progress: Progress, kind: type[L]) -> L:
+    """A loop. A new run's worlds are proven before it; where it can't begin, its folder is left as it was."""
     if (folder / DATABASE).exists():
-        return Loop(stream, folder, progress)
+        return kind(stream, folder, progress)
     for world in worlds_of(stream).values():
         check_world(world, episodes=2)
     try:
-        loop = Loop(stream, folder, progress)
+        loop = kind(stream, folder, progress)
     except BaseException:
         undo_start(folder)
         raise
@@ -82,12 +85,15 @@ def write_settings(stream: StreamSettings, folder: Path) -> None:
 def intention(loop: Loop) -> str:
     """What will happen, in one line."""
     trainable = sum(parameter.numel() for parameter in loop.policy.parameters())
-    model, planned = loop.stream.model.path, len(loop.stream.cycles)
+    model, planned = (
+        loop.stream.model.path,
+        f"{loop.planned} planned cycles" if loop.planned else "cycles as they are due",
+    )
     threads = f"{loop.policy.threads} thread{'s' if loop.policy.threads > 1 else ''}"
     done = f", {loop.next_plan - 1} of them done" if loop.next_plan > 1 else ""
     return (
         f"Stream {loop.stream.stream} (seed {loop.stream.seed}) in {loop.folder}: model {model}, "
-        f"{trainable:,} trainable parameters, {threads}, {planned} planned cycles{done}."
+        f"{trainable:,} trainable parameters, {threads}, {planned}{done}."
     )
 
 

@@ -22,9 +22,11 @@ from agent.learner import UpdateSettings
 from agent.rewards import CostBound, RewardSettings
 from envs.component import Settings, names
 from envs.multimodal import make_world
-from schedules.config import MemoryPlan, StreamSettings, TrackingPlan, effective
+from schedules.config import StreamSettings, effective
 from schedules.exam import ExamSettings
 from schedules.gate import GateSettings
+from schedules.plans import MemoryPlan, TrackingPlan
+from schedules.serving import LifePhase, ServiceSettings, TriggerPlan
 from schedules.watch import DriftSettings
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -96,6 +98,11 @@ def wanted() -> dict[str, Rows]:
         for name in names(f"memory.{kind}"):
             config = import_module(f"memory.{kind}.{name}").Config
             rows[f"memory/{kind}"].update(settings_of(config, f"{name}."))
+    service = rows.setdefault("judging/service", set())
+    for prefix, model in (("", ServiceSettings), ("life.", LifePhase), ("triggers.", TriggerPlan)):
+        service.update(settings_of(model, prefix))
+    for name in names("schedules.triggers"):
+        service.update(settings_of(import_module(f"schedules.triggers.{name}").Config, f"{name}."))
     rows["judging/drift"].update(settings_of(DriftSettings))
     for name in names("schedules.drift"):
         rows["judging/drift"].update(settings_of(import_module(f"schedules.drift.{name}").Config, f"{name}."))

@@ -1,0 +1,190 @@
+"""What is kept of a life beside its episodes: numbers, alarms, how far it has come. Tables in the run's own file.
+
+All of a batch is written in the transaction that remembers its episodes. Rows of what was lived before the last
+promotion are dropped, and of what came after it the newest `KEPT` are enough: from them the watch is brought back.
+"""
+
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import datetime
+from typing import Any
+
+from memory.database import Database
+from schedules.lived import Lived, pack_centre, unpack_centre
+from schedules.triggers import LATEST
+from schedules.watch import Alarm
+
+KEPT = 16_384
+ALARMS_KEPT = 1000
+LATE = 64
+"""Episodes of a task by which one tells how it goes of late."""
+MIGRATIONS = [
+    [
+        "CREATE TABLE life_facts (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID",
+        "CREATE TABLE life_begun (regime TEXT PRIMARY KEY, row INTEGER NOT NULL) WITHOUT ROWID",
+        # place: the order in which they were watched; number: of the whole life
+        "CREATE TABLE life_lived (place INTEGER PRIMARY KEY AUTOINCREMENT, number INTEGER NOT NULL, episode TEXT NOT "
+        "NULL, task TEXT NOT NULL, regime TEXT NOT NULL, reward REAL NOT NULL, novelty REAL, centre BLOB)",
+        "CREATE INDEX life_lived_by_regime ON life_lived (regime, place)",
+        "CREATE TABLE life_alarms (number INTEGER PRIMARY KEY AUTOINCREMENT, made_at TEXT NOT NULL, regime TEXT NOT "
+        "NULL, alarm TEXT NOT NULL)",
+    ]
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Come:
+    """How far a life has come.
+
+    Attributes:
+        next: number of the first episode that was not lived yet.
+        ahead: numbers beyond it that were.
+        lived: episodes by regime.
+    """
+
+    next: int = 1
+    ahead: tuple[int, ...] = ()
+    lived: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def total(self) -> int:
+        """Episodes lived."""
+        return sum(self.lived.values())
+
+    def after(self, numbers: Sequence[int], regimes: Sequence[str]) -> "Come":
+        """After these episodes more."""
+        ahead, first = {*self.ahead, *numbers}, self.next
+        while first in ahead:
+            ahead.remove(first)
+            first += 1
+        return Come(first, tuple(sorted(ahead)), dict(Counter(self.lived) + Counter(regimes)))
+
+
+class Diary:
+    """The tables of a life, read and written by the thread that lives."""
+
+    def __init__(self, database: Database) -> None:
+        self.database = database
+        database.migrate("life", MIGRATIONS)
+
+    def come(self) -> Come:
+        """How far it has come."""
+        told = self.fact("come") or {}
+        return Come(told.get("next", 1), tuple(told.get("ahead", ())), told.get("lived", {}))
+
+    def fact(self, name: str) -> Any:
+        """Something noted before; None if it was not."""
+        row = self.database.execute("SELECT value FROM life_facts WHERE name = ?", (name,)).fetchone()
+        return json.loads(row[0]) if row else None
+
+    def note(self, name: str, value: Any) -> None:
+        """Note something, in place of what was noted under this name."""
+        self.database.execute("INSERT OR REPLACE INTO life_facts VALUES (?, ?)", (name, json.dumps(value)))
+
+    def write(
+        self, come: Come, lived: Sequence[tuple[str, Lived]], alarms: Sequence[tuple[str, Alarm]], now: datetime
+    ) -> None:
+        """A batch, in the caller's transaction; what was lived and what was heard, each with its regime."""
+        self.note("come", asdict(come))
+        self.database.executemany(
+            "INSERT INTO life_lived (number, episode, task, regime, reward, novelty, centre) "
+            "VALUES (?, ?, ?, ?, ?, ?, ?)",
+            [(x.number, x.episode, x.task, regime, x.reward, x.novelty, _packed(x)) for regime, x in lived],
+        )
+        self.database.executemany(
+            "INSERT INTO life_alarms (made_at, regime, alarm) VALUES (?, ?, ?)",
+            [(now.isoformat(), regime, json.dumps(asdict(alarm))) for regime, alarm in alarms],
+        )
+        for table, key, most in (("life_lived", "place", KEPT), ("life_alarms", "number", ALARMS_KEPT)):
+            self.database.execute(f"DELETE FROM {table} WHERE {key} <= (SELECT max({key}) FROM {table}) - {most}")
+
+    def since_reset(self) -> list[Lived]:
+        """What the watch has seen since the last promotion, in order."""
+        rows = self.database.execute(
+            "SELECT number, episode, task, reward, novelty, centre FROM life_lived ORDER BY place"
+        )
+        return [
+            Lived(number, episode, task, reward, novelty, None if centre is None else unpack_centre(centre))
+            for number, episode, task, reward, novelty, centre in rows
+        ]
+
+    def fallen(self) -> dict[str, float | None]:
+        """How far success by task, over the last `LATE` episodes, lies below what it was since the last promotion.
+
+        In -1..1; None where there are not yet as many before them.
+        """
+        told: dict[str, list[float]] = {}
+        for task, reward in self.database.execute("SELECT task, reward FROM life_lived ORDER BY place"):
+            told.setdefault(task, []).append(reward)
+        return {
+            task: sum(rewards[:-LATE]) / (len(rewards) - LATE) - sum(rewards[-LATE:]) / LATE
+            if len(rewards) >= 2 * LATE
+            else None
+            for task, rewards in told.items()
+        }
+
+    def reset(self) -> None:
+        """Forget what was lived before a promotion, in the transaction that promotes."""
+        self.database.execute("DELETE FROM life_lived")
+
+    def mark(self) -> dict[str, Any]:
+        """Where everything stands now, so that it can be counted from here on."""
+        return mark(self.database)
+
+    def begun(self) -> dict[str, int]:
+        """The rows of the score matrix in which regimes that replace others began."""
+        return dict(self.database.execute("SELECT regime, row FROM life_begun").fetchall())
+
+    def begin(self, regimes: Sequence[str], row: int) -> None:
+        """These begin with this row."""
+        with self.database.transaction():
+            self.database.executemany("INSERT INTO life_begun VALUES (?, ?)", [(regime, row) for regime in regimes])
+
+
+# What triggers are told is read by two threads, each through a connection of its own: functions of that connection.
+
+
+def mark(store: Any) -> dict[str, Any]:
+    """The numbers of the last of everything, and episodes by regime."""
+    row = store.execute("SELECT value FROM life_facts WHERE name = 'come'").fetchone()
+    newest = {
+        name: store.execute("SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = ?", (table,)).fetchone()[0]
+        for name, table in (("place", "life_lived"), ("alarm", "life_alarms"), ("judgement", "judgements"))
+    }
+    return {"lived": json.loads(row[0])["lived"] if row else {}, **newest}
+
+
+def since(store: Any, before: Mapping[str, Any]) -> dict[str, Any]:
+    """What happened since a mark, as the fields of `schedules.triggers.Status`."""
+    now = mark(store)
+    lived = {name: count - before["lived"].get(name, 0) for name, count in now["lived"].items()}
+    alarms = store.execute(
+        "SELECT regime, json_extract(alarm, '$.sentence') FROM life_alarms WHERE number > ? ORDER BY number",
+        (before["alarm"],),
+    ).fetchall()
+    judged = store.execute(
+        "SELECT source, count(*) FROM judgements WHERE number > ? GROUP BY source", (before["judgement"],)
+    ).fetchall()
+    outcomes = {
+        name: tuple(
+            bool(reward)
+            for (reward,) in store.execute(
+                "SELECT reward FROM (SELECT place, reward FROM life_lived WHERE regime = ? AND place > ? "
+                f"ORDER BY place DESC LIMIT {LATEST}) ORDER BY place",
+                (name, before["place"]),
+            )
+        )
+        for name in lived
+    }
+    return {
+        "episodes": {name: count for name, count in lived.items() if count},
+        "alarms": tuple(alarms),
+        "outcomes": {name: told for name, told in outcomes.items() if told},
+        "judgements": dict(judged),
+    }
+
+
+def _packed(lived: Lived) -> bytes | None:
+    return None if lived.centre is None else pack_centre(lived.centre)

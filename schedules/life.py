@@ -1,0 +1,136 @@
+"""A champion's life: where it lives, what is kept of it, and the watch over it.
+
+Which episode is lived when is decided by its number alone: from it derive its id, its regime, its seed and its luck.
+So a life that was stopped goes on where it was, and an episode is never lived twice.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from datetime import datetime
+
+import numpy as np
+
+from agent.aside import Aside
+from envs.collect import WorldPool
+from envs.living import Living
+from envs.types import Episode, Ticket
+from memory.schema import LIVED
+from schedules.config import StreamSettings
+from schedules.diary import Diary
+from schedules.lived import lived_of
+from schedules.loop import Loop
+from schedules.seeds import generator, training_seed
+from schedules.serving import LifePhase, before, slot
+from schedules.watch import Watch
+
+Clock = Callable[[], datetime]
+ROOM_EVERY = 1024
+"""Lived episodes after which memory is brought back to its bounds where no cycle does it."""
+
+
+class Life:
+    """The life of a run's champion.
+
+    Attributes:
+        come: how far it has come.
+        decisions: taken since this process began, in episodes that ended.
+    """
+
+    def __init__(self, loop: Loop, diary: Diary, clock: Clock) -> None:
+        """Go on where the diary ends: the watch sees once more what it has seen since the last promotion."""
+        stream = loop.stream
+        self.loop, self.diary, self.clock = loop, diary, clock
+        self.come = diary.come()
+        self.watch = Watch(stream.drift, stream.seed)
+        for lived in diary.since_reset():
+            self.watch.see(lived)
+        self.replaces = {name: regime.replaces for name, regime in stream.regimes.items()}
+        self._aside = Aside(loop.policy)
+        self._asked = self.come.next
+        self._pool = WorldPool({name: regime.world for name, regime in stream.regimes.items()}, stream.workers)
+        self._living = Living(loop.policy, self._pool, stream.service.worlds, self._tickets())
+        self._crowd = self.decisions = 0
+
+    def close(self) -> None:
+        """Close the worlds."""
+        self._pool.close()
+
+    def tick(self) -> list[Episode]:
+        """Let the champion take one decision in each of its worlds; what ended is remembered, and given back."""
+        with self._aside.turn():
+            episodes = self._living.tick()
+            if episodes:
+                self._keep(episodes)
+        return episodes
+
+    def make_room(self) -> None:
+        """Bring memory back to its bounds now and then; never while a cycle learns."""
+        if self._crowd >= ROOM_EVERY:
+            self._crowd = 0
+            self.loop.memory.settle(generator(self.loop.stream.seed, "life", self.come.next))
+            self.loop.memory.save_index()
+
+    def promoted(self) -> None:
+        """Another champion lives from now on; what was under way begins anew with it."""
+        self.watch.reset()
+        with self._aside.turn():
+            self._living.begin_anew()
+
+    def phase(self) -> tuple[int, LifePhase]:
+        """The number of the present phase, from 0, and the phase."""
+        return phase_of(self.loop.stream, self.come.next)
+
+    def _tickets(self) -> Iterator[Ticket]:
+        while True:
+            number = self._asked
+            self._asked += 1
+            if number not in self.come.ahead:
+                yield ticket(self.loop.stream, number, self.loop.next_cycle)
+
+    def _keep(self, episodes: Sequence[Episode]) -> None:
+        """One transaction: the episodes, the numbers that drift is seen in, the alarms, and how far life has come."""
+        loop = self.loop
+        episodes = [replace(episode, cycle=loop.next_cycle) for episode in episodes]  # a cycle may have ended meanwhile
+        observations = [step.observation for episode in episodes for step in episode.steps]
+        ends = np.cumsum([len(episode.steps) for episode in episodes])[:-1]
+        rows = loop.embedder.embed(observations) if observations else np.empty((0, loop.embedder.dimension), np.float32)
+        vectors = np.split(rows, ends)
+        with loop.database.transaction():
+            loop.memory.add(episodes, vectors)
+            lived, alarms = [], []
+            for episode, of_it in zip(episodes, vectors, strict=True):
+                place = slot(episode.task, self.replaces)
+                known = {episode.task, *before(episode.task, self.replaces)}
+                seen = lived_of(episode.member, episode, of_it, loop.memory, place, known, loop.next_cycle)
+                if seen is not None:
+                    lived.append((episode.task, seen))
+                    alarms += [(episode.task, alarm) for alarm in self.watch.see(seen)]
+            self.come = self.come.after([e.member for e in episodes], [e.task for e in episodes])
+            self.diary.write(self.come, lived, alarms, self.clock())
+        self._crowd += len(episodes)
+        self.decisions += len(observations)
+        for _, alarm in alarms:
+            loop.progress.done(f"Alarm: {alarm.sentence}.")
+
+
+def ticket(stream: StreamSettings, number: int, cycle: int) -> Ticket:
+    """The ticket of a lived episode; `cycle` is the one to come, or the one that is learning meanwhile."""
+    name = f"{stream.stream}/life/{number}"
+    _, phase = phase_of(stream, number)
+    shares = np.array(list(phase.regimes.values()))
+    pick = generator(stream.seed, name, "regime").choice(len(shares), p=shares / shares.sum())
+    task = list(phase.regimes)[int(pick)]
+    return Ticket(f"{stream.seed}/{name}", task, training_seed(stream.seed, name), LIVED, number, cycle)
+
+
+def phase_of(stream: StreamSettings, number: int) -> tuple[int, LifePhase]:
+    """In which phase an episode is lived, from 0. Without phases: all regimes that replace no other, evenly."""
+    phases = stream.service.life
+    if not phases:
+        return 0, LifePhase(regimes={name: 1.0 for name, regime in stream.regimes.items() if regime.replaces is None})
+    last = 0
+    for i, phase in enumerate(phases[:-1]):
+        last += phase.episodes
+        if number <= last:
+            return i, phase
+    return len(phases) - 1, phases[-1]
