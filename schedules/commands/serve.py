@@ -24,8 +24,8 @@ def main(args: Namespace) -> None:
     stream = stream_of(args)
     if stream.memory.examples:
         raise UserError(
-            f"memory.examples is {stream.memory.examples}: what is lived is asked without examples, so the champion would "
-            "not be the one that sat the exam. Set memory.examples to 0 to serve."
+            f"memory.examples is {stream.memory.examples}: what is lived is asked without examples, so the champion "
+            "would not be the one that sat the exam. Set memory.examples to 0 to serve."
         )
     folder = Path(args.dir) if args.dir is not None else RUNS / stream.stream
     serve(stream, folder, console)
