@@ -7,6 +7,7 @@ from collections.abc import Callable
 from memory import index_file
 from memory.database import Database
 
+_PATIENCE = 120  # seconds, after which the child is stuck
 WRITES = [
     (Database, "execute"),
     (Database, "executemany"),
@@ -20,6 +21,7 @@ def dies_at(n: int, life: Callable[[], None]) -> bool:
     """Whether `life`, lived by a child, came to its n-th statement or write to the index file and was killed there."""
     child = os.fork()
     if child == 0:
+        signal.alarm(_PATIENCE)
         try:
             _count_down(n)
             life()
@@ -28,8 +30,9 @@ def dies_at(n: int, life: Callable[[], None]) -> bool:
             os.write(2, f"{error!r}\n".encode())
             os._exit(1)
     _, status = os.waitpid(child, 0)
-    assert os.WIFSIGNALED(status) or os.WEXITSTATUS(status) == 0, "the child failed by itself"
-    return os.WIFSIGNALED(status)
+    killed = os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL
+    assert killed or status == 0, "the child failed by itself, or got stuck"
+    return killed
 
 
 def _count_down(n: int) -> None:

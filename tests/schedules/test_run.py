@@ -261,7 +261,7 @@ def test_the_first_line_says_what_will_happen(
 def test_a_full_disk_is_said_and_the_run_goes_on_once_there_is_room(
     whole: Path, stream: Path, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
-    """The disk has room for 32 of SQLite's pages; the run needs 37."""
+    """The disk has room for 32 of SQLite's pages; the run needs 41."""
     real = Database._configure
 
     def configure(self: Database, durability: str) -> None:
