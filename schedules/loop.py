@@ -29,7 +29,7 @@ from schedules.metrics import ExamResult, ScoreMatrix
 from schedules.progress import Progress
 from schedules.report import CycleReport, cycle_json, plain, slim, tracking_record
 from schedules.seeds import generator
-from schedules.timeline import last_row, restore_matrix, rollbacks, timeline
+from schedules.timeline import last_cycle, last_row, restore_matrix, rollbacks, timeline
 from schedules.traces import Sample
 from schedules.tracking import Tracker
 
@@ -73,7 +73,7 @@ class Loop:
         self.committed = self.ledger.cycles()
         self.regimes = timeline(stream, rollbacks(self.committed))
         self.matrix = restore_matrix(self.regimes, self.committed)
-        self.memory.forget_after(self.committed[-1].cycle if self.committed else -1)
+        self.memory.forget_after(last_cycle(self.committed))
         if self.committed and self.committed[-1].champion:
             self.policy.load_champion(self.folder / self.committed[-1].champion)
         self._recall: Recall = load("memory.recall", stream.memory.recall, "recall").build()
