@@ -1,6 +1,6 @@
 """The way from the outbox to MLflow: in order, again after any trouble, and never in the way of a cycle."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -14,7 +14,7 @@ def deliver(
     tracker: "Tracker",
     stream: str,
     params: Mapping[str, Any],
-    waiting: Callable[[], Sequence[Mapping[str, Any]]],
+    waiting: Callable[[], Iterable[Mapping[str, Any]]],
     sent: Callable[[int], None],
     again: Callable[[], int],
 ) -> str:

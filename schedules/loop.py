@@ -30,7 +30,7 @@ from schedules.metrics import ExamResult, ScoreMatrix
 from schedules.progress import Progress
 from schedules.report import CycleReport, cycle_json, plain, slim, tracking_record
 from schedules.seeds import generator
-from schedules.timeline import last_row, restore_matrix, rollbacks
+from schedules.timeline import last_cycle, last_row, restore_matrix, rollbacks
 from schedules.traces import Sample
 from schedules.tracking import Tracker
 from schedules.variants import last_variants, means, variants_row, worlds_of
@@ -76,7 +76,7 @@ class Loop(Led):
         self.memory = ReplayMemory(self.database, self.embedder, settings)
         self.committed = self.ledger.cycles()
         self.matrix = restore_matrix(self.regimes, self.committed)
-        self.memory.forget_after(self.committed[-1].cycle if self.committed else -1)
+        self.memory.forget_after(last_cycle(self.committed))
         if self.committed and self.committed[-1].champion:
             self.policy.load_champion(self.folder / self.committed[-1].champion)
         self.tracker = Tracker(self.folder)

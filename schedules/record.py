@@ -5,7 +5,7 @@ Both can be done again at any time, by the run or by a command that opens its fo
 
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -40,8 +40,8 @@ def send(tracker: Tracker, ledger: Ledger, stream: StreamSettings, matrix: Score
     """
     settings = stream.model_dump(mode="json")
 
-    def waiting() -> Sequence[Mapping[str, Any]]:
-        return [{**record, **history(upto(matrix, record["cycle"]))} for record in ledger.unsent()]
+    def waiting() -> Iterator[Mapping[str, Any]]:
+        return ({**record, **history(upto(matrix, record["cycle"]))} for record in ledger.unsent())
 
     return deliver(tracker, stream.stream, settings, waiting, ledger.mark_sent, ledger.send_again)
 

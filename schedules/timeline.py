@@ -35,6 +35,15 @@ def rollbacks(committed: Sequence[Committed]) -> list[int]:
     return [entry.cycle for entry in committed if entry.outcomes.get("back_to") is not None]
 
 
+def last_cycle(committed: Sequence[Committed]) -> int:
+    """Number of the last committed cycle that is no rollback: whatever memory holds of later ones was never committed.
+
+    A rollback takes the number of a cycle that was given up halfway, if there was one; -1 before the first commit.
+    """
+    back = set(rollbacks(committed))
+    return max((entry.cycle for entry in committed if entry.cycle not in back), default=-1)
+
+
 def last_row(matrix: ScoreMatrix) -> dict[str, Any]:
     """The newest row as JSON-able data, with the cycle that made it."""
     return {

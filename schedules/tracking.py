@@ -193,15 +193,15 @@ class Tracker:
 
     def _align(self, ids: TrackingIds, cycle: Mapping[str, Any], tags: Mapping[str, str]) -> None:
         """The registry's aliases as the run's database has them; what they were left at is a tag of the timeline."""
-        last = json.loads(tags.get(LEFT_AT, "{}"))
+        left = json.loads(tags.get(LEFT_AT, "{}"))
 
         def child_of(number: int) -> Any:
             return self._found_child(ids, number)
 
-        named, notes = Registry(self.client, self.stream, self.folder).align(cycle["standing"], last, child_of)
+        now, notes = Registry(self.client, self.stream, self.folder).align(cycle["standing"], left, child_of)
         self.notes += notes
-        if named != last:
-            self._tags(ids.timeline_run_id, {LEFT_AT: json.dumps(named)})
+        if now != left:
+            self._tags(ids.timeline_run_id, {LEFT_AT: json.dumps(now)})
 
     def _draw(self, run_id: str) -> None:
         """Figures and table of the whole run so far, in the place of the last ones, unless they are drawn already."""

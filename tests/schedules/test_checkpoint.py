@@ -56,6 +56,17 @@ def test_the_outbox_keeps_its_order_until_confirmed(tmp_path: Path) -> None:
         assert [record["cycle"] for record in ledger.unsent()] == [1, 2]
 
 
+def test_traces_wait_with_their_cycle_and_are_not_kept_twice(tmp_path: Path) -> None:
+    with Database(tmp_path / "run.db") as database:
+        ledger = Ledger(database)
+        for cycle in range(2):
+            ledger.commit(Committed(cycle, {}, {}, ""), {"cycle": cycle, "traces": [{"id": "a"}]})
+        ledger.mark_sent(0)
+        assert [record["traces"] for record in ledger.unsent()] == [[{"id": "a"}]]
+        assert ledger.send_again() == 1
+        assert list(ledger.unsent()) == [{"cycle": 0}, {"cycle": 1, "traces": [{"id": "a"}]}]
+
+
 def test_seconds_are_amended_and_nothing_else(tmp_path: Path) -> None:
     with Database(tmp_path / "run.db") as database:
         ledger = Ledger(database)

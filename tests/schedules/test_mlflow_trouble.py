@@ -120,7 +120,8 @@ def test_cycles_go_on_and_arrive_later_in_order(
             assert len(said) < 400, "a sentence, not a page"
         made.cycle("new", True, goto=17, new=16)
         assert send(Tracker(made.folder), made.ledger, made.stream, made.matrix), "a restart meets the same"
-    assert len(list(made.ledger.unsent())) == 4
+    waiting = [record["cycle"] for record in made.ledger.unsent()]
+    assert waiting[-3:] == [1, 2, 3], "cycle 0 has no artifact, so without its folder it can be told"
     assert send(tracker, made.ledger, made.stream, made.matrix) == "", "the one that failed goes on, too"
     assert steps(made.folder) == [0, 1, 2, 3]
     assert not list(made.ledger.unsent())

@@ -25,6 +25,7 @@ from schedules.learned import learners
 from schedules.metrics import ScoreMatrix, backward_transfer, forgetting
 from schedules.record import catch_up, matrix_of, stream_of_run
 from schedules.registry import Registry
+from schedules.timeline import row_of
 from schedules.tracking import Tracker
 
 
@@ -259,20 +260,25 @@ def test_who_goes_on_from_what_was_taken_back(folder: Path) -> None:
 def test_planned_cycles_go_on_from_it_and_none_is_skipped(
     tiny_folder: Path, tmp_path: Path, migrated: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Stopped in the second of two cycles, rolled back to the untouched model, resumed: both cycles are there."""
+    """Stopped at the end of the second of two cycles, rolled back to the untouched model, resumed: both are there.
+
+    What the given-up cycle had played is gone, although the rollback has its number.
+    """
     stream = write_stream(tmp_path / "small.yaml", small_stream(tiny_folder))
     folder = tmp_path / "run"
     folder.mkdir()
     shutil.copy(migrated, folder / "mlflow.db")
-    real = cycle.run_cycle
+    judged = []
     with monkeypatch.context() as patch:
 
-        def one(loop: Any, plan: Any, reason: str) -> Any:
-            if loop.next_cycle == 2:
+        def once(*args: Any) -> Any:
+            judged.append(args)
+            if len(judged) == 2:
                 raise KeyboardInterrupt
-            return real(loop, plan, reason)
+            return judge(*args)
 
-        patch.setattr(cycle, "run_cycle", one)
+        judge = cycle.judge
+        patch.setattr(cycle, "judge", once)
         assert main(["run", str(stream), "--dir", str(folder)]) == 130
     assert back(folder) == 0
     assert main(["run", "--resume", "--dir", str(folder)]) == 0
@@ -282,15 +288,18 @@ def test_planned_cycles_go_on_from_it_and_none_is_skipped(
         (2, "", "asked for: holdtrue rollback"),
         (3, "copycat", "planned: cycle 2 of 2"),
     ]
-    first, third = (json.loads((folder / f"adapters/cycle-{cycle:03d}/manifest.json").read_text()) for cycle in (1, 3))
+    first, third = (
+        json.loads((folder / f"adapters/cycle-{number:03d}/manifest.json").read_text()) for number in (1, 3)
+    )
     assert third["parent"] == first["parent"], "both go on from the untouched model"
+    with contextlib.closing(sqlite3.connect(folder / "run.db")) as database:
+        played = database.execute("SELECT cycle, count(*) FROM episodes GROUP BY cycle ORDER BY cycle").fetchall()
+    assert played == [(0, 8), (1, 32), (3, 16)]
     assert (folder / "finished").exists()
 
 
-def test_numbers_of_regimes_that_come_later_move_with_the_rows(tmp_path: Path) -> None:
+def test_numbers_of_regimes_that_come_later_move_with_the_rows() -> None:
     """See `row_of`: rollbacks at rows 2 and 4 move plan 2 to row 3 and plan 3 to row 5."""
-    from schedules.timeline import row_of
-
     assert [row_of(plan, [4, 2]) for plan in (1, 2, 3, 4)] == [1, 3, 5, 6]
     assert [row_of(plan, []) for plan in (1, 2)] == [1, 2]
 

@@ -180,6 +180,19 @@ def test_mlflow_has_the_timeline_and_a_run_for_each_cycle(whole: Path) -> None:
     assert str(client.get_model_version_by_alias("small", "champion").version) == "2"
 
 
+def test_episodes_are_traced_on_the_page_of_their_cycle(whole: Path) -> None:
+    """2 of each cycle's last round, and up to 2 failures of its exam; champion's episodes are not."""
+    client, ids = Tracker(whole).client, report(whole)["mlflow"]
+    found = [trace.info for trace in client.search_traces(locations=[ids["experiment_id"]], include_spans=False)]
+    trained = [info for info in found if info.tags["holdtrue.role"] == "trained"]
+    assert sorted(info.tags["holdtrue.cycle"] for info in trained) == ["1", "1", "2", "2"]
+    assert {info.tags["holdtrue.role"] for info in found} <= {"trained", "exam failure"}
+    for info in found:
+        run = client.get_run(info.trace_metadata["mlflow.sourceRun"])
+        assert run.data.tags["holdtrue.cycle"] == info.tags["holdtrue.cycle"]
+    assert rows(whole, "SELECT count(*) FROM loop_outbox WHERE record LIKE '%\"traces\": [%'") == [(0,)]
+
+
 class Stop:
     """Raises at the n-th call of what it stands for; before that, it does what that does."""
 
