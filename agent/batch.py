@@ -78,6 +78,12 @@ def samples_of(episodes: Sequence[Episode]) -> list[Sample]:
     ]
 
 
+def decisions(samples: Sequence[Sample]) -> torch.Tensor:
+    """Where samples decide, float32 `[B, T]`: the `mask` of their `Scores`, without a forward."""
+    counts = torch.tensor([len(sample.tokens) if sample.choices is None else 1 for sample in samples])
+    return (torch.arange(int(counts.max())) < counts[:, None]).float()
+
+
 def sampled_logprobs(samples: Sequence[Sample], mask: torch.Tensor) -> torch.Tensor:
     """Log-probs under the sampling policy, float32 `[B, T]`, aligned with `Scores.logprobs`."""
     old = torch.zeros_like(mask)

@@ -159,8 +159,8 @@ class Policy:
     @torch.no_grad()
     def _opinion(self) -> torch.Tensor:
         """Numbers by which two adapters can be told apart: log-probs of a fixed prompt, and a picture's features."""
-        logits = self.engine.logits(self.engine.trial_rows(sees=False), TRIAL_TOKENS)
-        said = [torch.log_softmax(of_row.float(), -1).flatten() for of_row in logits]
+        told = self.engine.read(self.engine.trial_rows(sees=False), TRIAL_TOKENS)
+        said = [torch.log_softmax(of_row.logits.float(), -1).flatten() for of_row in told]
         if self.vision.trained:
             grey = np.arange(TRIAL_PICTURE**2 * 3, dtype=np.uint8).reshape(TRIAL_PICTURE, TRIAL_PICTURE, 3)
             said += [picture.flat.float().flatten() for (picture,) in self.vision.pictures([(grey,)])]
@@ -251,6 +251,19 @@ class Policy:
         """
         with self.adapters.merged():
             return self.scorer.score(samples, states, top, ids)
+
+    @torch.no_grad()
+    def states(self, samples: Sequence[Sample]) -> torch.Tensor:
+        """The prompts' last hidden states, float32 `[B, hidden]`: what deciding left, and the others' by a forward."""
+        rows = self.asking.rows([s.observation for s in samples], [s.choices for s in samples])
+        known = self.decider.states([(row, s.choices) for row, s in zip(rows, samples, strict=True)], self.version)
+        missing = [i for i, state in enumerate(known) if state is None]
+        if missing:
+            found = self.score([samples[i] for i in missing], states=True).states
+            assert found is not None
+            for i, state in zip(missing, found.numpy(), strict=True):
+                known[i] = state
+        return torch.from_numpy(np.stack([state for state in known if state is not None]))
 
     @property
     def samples_per_forward(self) -> int:

@@ -14,9 +14,9 @@ from agent.lvlm.budget import Budget
 from agent.lvlm.choices import ChoiceTree
 from agent.lvlm.engine import Engine
 from agent.lvlm.kept import Kept, Tally
-from agent.lvlm.rows import Row
+from agent.lvlm.rows import Row, Told
 from agent.lvlm.speech import draw
-from envs.types import Reply
+from envs.types import Choices, Reply
 
 LIMIT_BYTES = 64 * 2**20
 ENTRY_BYTES = 2048
@@ -30,15 +30,17 @@ class Opinion:
     Attributes:
         answers: log-probs of the answers, float32 `[C]` nats.
         branches: of each decision on the way to them, float32 `[branches]` nats.
+        state: the prompt's last hidden state, float32 `[hidden]`.
     """
 
     answers: np.ndarray
     branches: tuple[np.ndarray, ...]
+    state: np.ndarray
 
     @property
     def nbytes(self) -> int:
         """Memory it takes."""
-        return ENTRY_BYTES + self.answers.nbytes + sum(branch.nbytes for branch in self.branches)
+        return ENTRY_BYTES + sum(part.nbytes for part in (self.answers, self.state, *self.branches))
 
 
 class Decider:
@@ -66,7 +68,7 @@ class Decider:
             asked: rows, the texts allowed, and who draws.
             version: names the weights that speak.
         """
-        keys = [b"|".join((version.encode(), row.key, repr(texts).encode())) for row, texts, _ in asked]
+        keys = [_key(row, texts, version) for row, texts, _ in asked]
         known = {key: self.kept.get(key) for key in keys}
         new = {key: (row, self.asking.tree(texts)) for key, (row, texts, _) in zip(keys, asked, strict=True)}
         fresh = self._consider({key: question for key, question in new.items() if known[key] is None})
@@ -82,21 +84,31 @@ class Decider:
             replies.append(Reply(tree.texts[pick], tree.answers[pick], paid, "closed"))
         return replies
 
+    def states(self, asked: Sequence[tuple[Row, Choices]], version: str) -> list[np.ndarray | None]:
+        """The prompts' last hidden states, float32 `[hidden]`, where they are still known from deciding."""
+        opinions = [self.kept.get(_key(row, texts, version)) for row, texts in asked]
+        return [None if opinion is None else opinion.state for opinion in opinions]
+
     def _consider(self, questions: dict[bytes, tuple[Row, ChoiceTree]]) -> dict[bytes, Opinion]:
         keys, asked = list(questions), list(questions.values())
         opinions: dict[bytes, Opinion] = {}
 
-        def ask(some: list[int]) -> list[torch.Tensor]:
-            return self.engine.logits([asked[i][0] for i in some], self.budget.tokens)
+        def ask(some: list[int]) -> list[Told]:
+            return self.engine.read([asked[i][0] for i in some], self.budget.tokens)
 
-        for some, logits in self.budget.each([len(row) for row, _ in asked], ask, retry=True):
+        for some, said in self.budget.each([len(row) for row, _ in asked], ask, retry=True):
             of_tree: dict[int, list[int]] = {}
             for n, i in enumerate(some):
                 of_tree.setdefault(id(asked[i][1]), []).append(n)
             for members in of_tree.values():
                 tree = asked[some[members[0]]][1]
-                answers, branches = tree.log_probs(torch.stack([logits[n] for n in members]))
+                answers, branches = tree.log_probs(torch.stack([said[n].logits for n in members]))
                 table, parts = answers.cpu().numpy(), [branch.cpu().numpy() for branch in branches]
                 for at, n in enumerate(members):
-                    opinions[keys[some[n]]] = Opinion(table[at], tuple(part[at] for part in parts))
+                    state = said[n].state.float().cpu().numpy()
+                    opinions[keys[some[n]]] = Opinion(table[at], tuple(part[at] for part in parts), state)
         return opinions
+
+
+def _key(row: Row, texts: Choices, version: str) -> bytes:
+    return b"|".join((version.encode(), row.key, repr(texts).encode()))

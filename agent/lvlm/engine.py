@@ -67,10 +67,6 @@ class Engine:
             return "by the family's own forward, branches of one prompt side by side"
         return "by the family's own forward, a prompt again for each branch behind it"
 
-    def logits(self, rows: Sequence[Row], most_tokens: int) -> list[torch.Tensor]:
-        """The logits of `read`."""
-        return [told.logits for told in self.read(rows, most_tokens)]
-
     def read(self, rows: Sequence[Row], most_tokens: int) -> list[Told]:
         """What the model makes of each row.
 

@@ -15,6 +15,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
+from agent.lvlm.fused import norm, turn
+
 
 @dataclass(frozen=True, slots=True)
 class Inputs:
@@ -47,58 +49,58 @@ class LlamaTower:
     @torch.no_grad()
     def lower(self, inputs: Inputs) -> Tensor:
         """States `[B, L, hidden]` before layer `split`; no gradient."""
-        return self._through(self.tower.layers[: self.split], inputs, inputs.embeds)
+        hidden, turns = inputs.embeds, self._turns(inputs, inputs.embeds)
+        for layer in self.tower.layers[: self.split]:
+            hidden = _layer(layer, hidden, turns, inputs.seen)
+        return hidden
 
     def upper(self, inputs: Inputs, hidden: Tensor) -> Tensor:
         """Normalised states `[B, W, hidden]` at the wanted positions, from those before layer `split`."""
-        hidden = self._through(self.tower.layers[self.split : -1], inputs, hidden)
-        return self.tower.norm(self._last(self.tower.layers[-1], inputs, hidden))
+        turns = self._turns(inputs, hidden)
+        for layer in self.tower.layers[self.split : -1]:
+            hidden = _layer(layer, hidden, turns, inputs.seen)
+        return self.tower.norm(_layer(self.tower.layers[-1], hidden, turns, inputs.seen, inputs.wanted))
 
-    def _through(self, layers: Any, inputs: Inputs, hidden: Tensor) -> Tensor:
-        rotary = self.tower.rotary_emb(hidden, self._positions(inputs, hidden))
-        mask = None if inputs.seen is None else inputs.seen[:, None]
-        for layer in layers:
-            hidden = layer(hidden, attention_mask=mask, position_embeddings=rotary)
-        return hidden
+    def _turns(self, inputs: Inputs, hidden: Tensor) -> tuple[Tensor, Tensor]:
+        """Cosines and sines of each position's angles, `[B, L, D]`, or `[1, L, D]` where all rows have the same."""
+        positions = inputs.positions
+        if positions is None:
+            positions = torch.arange(hidden.shape[1], device=hidden.device)[None]
+        cos, sin = self.tower.rotary_emb(hidden, positions)
+        return cos, sin
 
-    def _last(self, layer: Any, inputs: Inputs, hidden: Tensor) -> Tensor:
-        attention, (batch, length, _) = layer.self_attn, hidden.shape
-        cos, sin = self.tower.rotary_emb(hidden, self._positions(inputs, hidden))
-        normed = layer.input_layernorm(hidden)
 
-        def heads(states: Tensor) -> Tensor:
-            return states.view(batch, states.shape[1], -1, attention.head_dim).transpose(1, 2)
+def _layer(
+    layer: Any, hidden: Tensor, turns: tuple[Tensor, Tensor], seen: Tensor | None, wanted: Tensor | None = None
+) -> Tensor:
+    """States behind a layer, `[B, L, hidden]`, or `[B, W, hidden]` where only some are wanted."""
+    attention, (batch, length, _) = layer.self_attn, hidden.shape
 
-        query = turn(heads(attention.q_proj(at(normed, inputs.wanted))), at(cos, inputs.wanted), at(sin, inputs.wanted))
-        key, value = turn(heads(attention.k_proj(normed)), cos, sin), heads(attention.v_proj(normed))
-        if inputs.seen is None:
-            seen = torch.arange(length, device=hidden.device) <= inputs.wanted[..., None]
-        else:
-            seen = at(inputs.seen, inputs.wanted)
-        mixed = scaled_dot_product_attention(
-            query,
-            key,
-            value,
-            attn_mask=seen[:, None],
-            scale=attention.scaling,
-            enable_gqa=query.shape[1] != key.shape[1],
-        )
-        hidden = at(hidden, inputs.wanted) + attention.o_proj(mixed.transpose(1, 2).flatten(2))
-        return hidden + layer.mlp(layer.post_attention_layernorm(hidden))
+    def heads(states: Tensor) -> Tensor:
+        return states.view(*states.shape[:2], -1, attention.head_dim)
 
-    def _positions(self, inputs: Inputs, hidden: Tensor) -> Tensor:
-        if inputs.positions is not None:
-            return inputs.positions
-        return torch.arange(hidden.shape[1], device=hidden.device).expand(hidden.shape[0], -1)
+    hidden, normed = norm(layer.input_layernorm, hidden)
+    key, value = turn(heads(attention.k_proj(normed)), *turns), heads(attention.v_proj(normed))
+    if wanted is not None:
+        turns = (at(turns[0].expand(batch, -1, -1), wanted), at(turns[1].expand(batch, -1, -1), wanted))
+        causal = torch.arange(length, device=hidden.device) <= wanted[..., None]
+        seen = causal if seen is None else at(seen, wanted)
+        hidden, normed = at(hidden, wanted), at(normed, wanted)
+    query = turn(heads(attention.q_proj(normed)), *turns)
+    mixed = scaled_dot_product_attention(
+        query.transpose(1, 2),
+        key.transpose(1, 2),
+        value.transpose(1, 2),
+        attn_mask=None if seen is None else seen[:, None],
+        is_causal=seen is None,
+        scale=attention.scaling,
+        enable_gqa=query.shape[2] != key.shape[2],
+    )
+    hidden = hidden + attention.o_proj(mixed.transpose(1, 2).flatten(2))
+    hidden, normed = norm(layer.post_attention_layernorm, hidden)
+    return hidden + layer.mlp(normed)
 
 
 def at(states: Tensor, wanted: Tensor) -> Tensor:
     """Rows of `[B, L, *]` at positions `[B, W]`: `[B, W, *]`."""
     return states.gather(1, wanted[..., None].expand(-1, -1, states.shape[-1]))
-
-
-def turn(heads: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Rotary positions (arXiv 2104.09864): `heads` `[B, H, W, D]`, `cos` and `sin` `[B, W, D]`."""
-    half = heads.shape[-1] // 2
-    turned = torch.cat((-heads[..., half:], heads[..., :half]), dim=-1)
-    return heads * cos[:, None] + turned * sin[:, None]

@@ -27,7 +27,7 @@ from stable_baselines3.common.type_aliases import RolloutBufferSamples
 from torch import Tensor, nn
 
 from agent.advantages import gae, returns, returns_to_go
-from agent.batch import Sample, sampled_logprobs, samples_of, sound
+from agent.batch import Sample, decisions, sampled_logprobs, samples_of, sound
 from agent.critic import final_values, make_critic, warm_up
 from agent.finite import NotFinite
 from agent.learner import Learner, Metrics, UpdateSettings, pieces
@@ -129,19 +129,16 @@ class Ppo:
         """The rows of a round, and what KL takes from the reward of each step, float64 `[B]`."""
         samples, anchor = samples_of(episodes), learner.anchor
         anchor.adapt()
-        with torch.no_grad():
-            now = learner.policy.score(samples, states=True)
-            old = sampled_logprobs(samples, now.mask)
-            prices = np.zeros(len(samples))
-            if anchor.weight:
-                with learner.policy.using(CHAMPION):
-                    gap = (old - learner.policy.score(samples).logprobs) * now.mask
-                prices = anchor.weight * gap.sum(1).double().numpy()
-                anchor.seen.append(float(gap.sum() / now.mask.sum()))
-                learner.about |= {"kl_champion": anchor.seen[-1], "kl_weight": anchor.weight}
-        assert now.states is not None
-        of_sample, token = (part.numpy() for part in now.mask.nonzero(as_tuple=True))
-        return Rows(samples, of_sample, token, old.numpy()[of_sample, token], now.states), prices
+        states, mask, prices = learner.policy.states(samples), decisions(samples), np.zeros(len(samples))
+        old = sampled_logprobs(samples, mask)
+        if anchor.weight:
+            with torch.no_grad(), learner.policy.using(CHAMPION):
+                gap = (old - learner.policy.score(samples).logprobs) * mask
+            prices = anchor.weight * gap.sum(1).double().numpy()
+            anchor.seen.append(float(gap.sum() / mask.sum()))
+            learner.about |= {"kl_champion": anchor.seen[-1], "kl_weight": anchor.weight}
+        of_sample, token = (part.numpy() for part in mask.nonzero(as_tuple=True))
+        return Rows(samples, of_sample, token, old.numpy()[of_sample, token], states), prices
 
     def _advantages(
         self, learner: Learner, critic: nn.Module, episodes: Sequence[Episode], values: np.ndarray

@@ -70,8 +70,8 @@ def act(policy: Policy, choices: Choices) -> list[Reply]:
 @pytest.mark.parametrize("error", ERRORS)
 def test_acting_goes_on_with_half(policy: Policy, monkeypatch: pytest.MonkeyPatch, error: str) -> None:
     before = act(policy, CHOICES)
-    full = Full(policy.engine.logits, 40, ERRORS[error])
-    monkeypatch.setattr(policy.engine, "logits", full)
+    full = Full(policy.engine.read, 40, ERRORS[error])
+    monkeypatch.setattr(policy.engine, "read", full)
     after = act(policy, CHOICES)
     assert full.refused > 0
     assert policy.budget.halvings == full.refused

@@ -1,6 +1,7 @@
 """A closed question is thought about once for as long as nothing changes, and drawn from as often as it is asked."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ import torch
 from agent.lvlm.adapters import CANDIDATE, LoraSettings
 from agent.lvlm.checkpoint import ModelSettings
 from agent.lvlm.kept import Kept
-from agent.lvlm.rows import Row
+from agent.lvlm.rows import Row, Told
 from agent.policy import Policy
 from envs.types import Observation, Reply
 
@@ -27,13 +28,13 @@ def policy(tiny_folder: Path) -> Policy:
 def thought(policy: Policy, monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """How many rows each forward had."""
     counts: list[int] = []
-    real = policy.engine.logits
+    real = policy.engine.read
 
-    def logits(rows: Sequence[Row], most_tokens: int) -> list[torch.Tensor]:
+    def read(rows: Sequence[Row], most_tokens: int) -> list[Told]:
         counts.append(len(rows))
         return real(rows, most_tokens)
 
-    monkeypatch.setattr(policy.engine, "logits", logits)
+    monkeypatch.setattr(policy.engine, "read", read)
     return counts
 
 
@@ -82,6 +83,28 @@ def test_other_choices_and_other_weights_are_other_questions(policy: Policy, tho
     (reply,) = act(policy, [0])
     assert sum(thought) == before + 1
     assert np.isclose(np.exp(reply.logprobs.sum()), changed[reply.text], atol=1e-5)
+
+
+def test_last_states_are_left_by_deciding_while_the_weights_stay(policy: Policy, thought: list[int]) -> None:
+    """Of what was not decided, or openly, a forward gives them; all are those that scoring gives."""
+    policy.fork()
+    act(policy, [0, 1])
+    samples = [policy.ask(observe(n), ALL) for n in (1, 2, 0)]
+    samples.append(replace(samples[0], choices=None))
+    for _ in range(2):
+        before = len(thought)
+        states = policy.states(samples)
+        assert thought[before:] == [2], "rooms 2, and 1 asked openly"
+        expected = policy.score(samples, states=True).states
+        assert expected is not None
+        assert states.shape == expected.shape
+        assert not states.requires_grad
+        assert torch.allclose(states, expected, atol=1e-5)
+        assert not torch.allclose(states[0], states[2], atol=1e-3)
+        with torch.no_grad():
+            for tensor in policy.adapters.tensors(CANDIDATE).values():
+                tensor.add_(0.05)
+        act(policy, [0, 1])  # with other weights they are thought about again
 
 
 class Sized:
