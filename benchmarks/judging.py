@@ -2,7 +2,7 @@
 
     python -m benchmarks.judging [--json FILE] [--quick]
 
-The first two are simulated and judged by the code that judges a run: `benchmarks.judging_gate`, `benchmarks.judging_drift`.
+The first two are simulated and judged by the code that judges a run (`judging_gate` and `judging_drift`, beside this).
 The shares are those of a run of the default stream, the one that `benchmarks.default` makes if it is there already.
 What a thousand cycles cost in MLflow has a benchmark of its own, `benchmarks.judging_record`.
 """
