@@ -10,6 +10,7 @@ import os
 import pickle
 import subprocess
 import sys
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import IO, Any
@@ -80,15 +81,20 @@ class Witness:
                 _tell(self._process.stdin, (folder, samples))
                 assert self._process.stdout is not None
                 return pickle.load(self._process.stdout)
-            code = self.close()
+            code = self._buried()
         raise UserError(
             f"gate.reload is 'fresh', but the process that reads adapters ended with code {code}; what it said stands "
             "above. It holds a second copy of the model: free memory for it and go on with --resume, or start a run "
             "with gate.reload: same."
         )
 
-    def close(self) -> int:
-        """End it; returns its exit code."""
+    def close(self) -> None:
+        """End it, whatever it is doing: it has nothing to lose."""
+        self._process.kill()
+        self._buried()
+
+    def _buried(self) -> int:
+        """Its exit code, once it has ended or had its time for it."""
         for pipe in (self._process.stdin, self._process.stdout):
             assert pipe is not None
             with contextlib.suppress(OSError):
@@ -114,13 +120,23 @@ def main() -> None:
     """Answer until the input ends."""
     source, target = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what a library prints goes to stderr
-    os.nice(10)  # the parent comes first until it waits
-    with contextlib.suppress(EOFError, OSError):
-        model, lora, speech = pickle.load(source)
+    os.nice(5)  # it is to be ready by the end of the first cycle, and the parent's work comes first
+    warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")
+    settings = _heard(source)
+    if settings is not None:
+        model, lora, speech = settings
         policy = Policy(model, lora, 0, speech)
-        while True:
-            folder, samples = pickle.load(source)
-            _tell(target, _said(policy, folder, samples))
+        while (asked := _heard(source)) is not None:
+            _tell(target, _said(policy, *asked))
+    os._exit(0)  # there is nothing to tidy up, and it takes a second
+
+
+def _heard(source: IO[bytes]) -> Any:
+    """What the parent says next; None once it is gone."""
+    try:
+        return pickle.load(source)
+    except (EOFError, OSError):
+        return None
 
 
 def _said(policy: Policy, folder: Path, samples: list[Sample]) -> Any:

@@ -30,7 +30,7 @@ EPILOG = """\
 Begin with:    holdtrue run default
 Then look:     holdtrue ui
 A stream is a YAML file; copy schedules/streams/default.yaml and change it. Every setting can be overridden:
-               holdtrue run default --set exam.episodes=64 --set cycles.0.update.rounds=4
+               holdtrue run default --set exam.episodes=256 --set cycles.0.update.rounds=4
 """
 
 

@@ -29,6 +29,7 @@ def child_series(cycle: Mapping[str, Any]) -> dict[str, float | None]:
     series |= {f"update/{name}": value for name, value in update.items() if isinstance(value, int | float)}
     series |= {f"update/{name}": value for name, value in update["metrics"].items()}
     series |= {f"recalled/{name}": count for name, count in report.get("recalled", {}).items()}
+    series |= {f"variant/{name}": score for name, score in report.get("variants", {}).items()}
     return series | {f"reuse/{name}": value for name, value in cycle["reuse"].items()}
 
 

@@ -20,6 +20,7 @@ from envs.component import Settings, UserError
 from envs.multimodal import WorldSettings
 from schedules.commands.tables import rows
 from schedules.config import allow_modules, apply_override, explain, load_stream
+from schedules.variants import worlds_of
 from schedules.yaml12 import read_yaml
 
 SOUND = "keeps the contract: Gymnasium's checker passes, a seed repeats an episode, any text is answered"
@@ -82,7 +83,7 @@ def told(trip: RoundTrip, loaded: float) -> list[tuple[str, str]]:
 def worlds(args: Namespace) -> dict[str, WorldSettings]:
     """The worlds to check, by name. One that is named itself may lie in the folder one is in."""
     if ":" not in args.world and args.world not in gymnasium.registry:
-        return {name: regime.world for name, regime in load_stream(args.world, args.set).regimes.items()}
+        return worlds_of(load_stream(args.world, args.set))
     allow_modules(Path.cwd())
     raw: dict[str, Any] = {"id": args.world, "success": success(args.success)}
     for override in args.set:

@@ -14,16 +14,17 @@ from schedules.comparison import ExamResult
 from schedules.controls import MOST, Controls, controls
 from schedules.exam import sit
 from schedules.progress import for_console
+from schedules.variants import worlds_of
 
 
 def main(args: Namespace) -> None:
     """Examine the untouched model, or the champion of a run."""
     stream = stream_of(args)
     policy = policy_of(stream, args.dir)
-    worlds = {name: regime.world for name, regime in stream.regimes.items()}
+    worlds = worlds_of(stream)
     console = Console()
     with for_console(console) as progress:
-        progress.phase("exam", f"{len(worlds)} regimes, {stream.exam.episodes} episodes each")
+        progress.phase("exam", f"{len(worlds)} regimes and variants, {stream.exam.episodes} episodes each")
         pool = WorldPool(worlds)
         results, _ = sit(policy, worlds, stream.exam.episodes, pool, stream.width, progress.tick)
         pool.close()

@@ -9,6 +9,7 @@ from typing import TypeVar
 from rich.console import Console
 
 from envs.check import check_world
+from envs.component import UserError
 from schedules.commands.opening import spelled, stream_of
 from schedules.config import BUNDLED, StreamSettings, as_yaml, find_stream
 from schedules.cycle import run_stream
@@ -60,6 +61,7 @@ def opened(stream: StreamSettings, folder: Path, progress: Progress, kind: type[
     """A loop. A new run's worlds are proven before it; where it can't begin, its folder is left as it was."""
     if (folder / DATABASE).exists():
         return kind(stream, folder, progress)
+    check_enough(stream)
     for world in worlds_of(stream).values():
         check_world(world, episodes=2)
     try:
@@ -69,6 +71,20 @@ def opened(stream: StreamSettings, folder: Path, progress: Progress, kind: type[
         raise
     write_settings(stream, folder)
     return loop
+
+
+def check_enough(stream: StreamSettings) -> None:
+    """Make sure that an exam can carry a verdict.
+
+    Raises:
+        UserError: every candidate would be refused.
+    """
+    episodes, least = stream.exam.episodes, stream.gate.min_exam
+    if stream.gate.on and episodes < least:
+        raise UserError(
+            f"exam.episodes is {episodes} and gate.min_exam is {least}: every candidate would be refused for it. Set "
+            f"exam.episodes to {least} or more, or gate.min_exam to {episodes}: fewer seeds see less."
+        )
 
 
 def write_settings(stream: StreamSettings, folder: Path) -> None:

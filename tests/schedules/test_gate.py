@@ -7,8 +7,10 @@ import pytest
 from pydantic import ValidationError
 from streams import small_stream
 
+from envs.component import UserError
+from schedules.commands.run import check_enough
 from schedules.comparison import ExamResult, cost_rise, gain_lower_bound
-from schedules.config import StreamSettings
+from schedules.config import BUNDLED, StreamSettings, load_stream
 from schedules.gate import GateSettings, Verdict, floor, judge, surely_gained
 from schedules.loop import Loop
 from schedules.metrics import ScoreMatrix
@@ -136,6 +138,21 @@ def test_short_exam_carries_no_verdict() -> None:
     told = judge(SETTINGS, "exchanged", *sides, {}, None, 1.0)
     assert not told.accepted
     assert "the exam of exchanged has 20 seeds where 100 are needed (gate.min_exam)" in told.sentence
+
+
+def test_a_stream_whose_exam_is_too_short_is_not_begun() -> None:
+    stream = load_stream("default", ["exam.episodes=64"])
+    with pytest.raises(
+        UserError, match=r"exam.episodes is 64 and gate.min_exam is 100: .* Set exam.episodes to 100 or"
+    ):
+        check_enough(stream)
+    for fine in (["gate.min_exam=64"], ["gate.on=false"]):
+        check_enough(load_stream("default", ["exam.episodes=64", *fine]))
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in BUNDLED.glob("*.yaml")))
+def test_bundled_streams_can_be_judged(name: str) -> None:
+    check_enough(load_stream(name))
 
 
 def test_gate_off_keeps_everything_and_says_so() -> None:
