@@ -113,8 +113,8 @@ def test_a_stream_changed_since_the_run_began(
     told = mistake(capsys, "run", str(stream), "--dir", "r", "--resume", "--set", "exam.episodes=9")
     assert told == (
         "holdtrue: stream has changed since this run began:\n  exam.episodes: was 8, is 9\n"
-        "Resume with what it began with, or start a new run in another --dir. "
-        "These may change: about, service.triggers, service.ticks, tracking.\n"
+        "Resume with what it began with, or start a new run in another --dir. These may change: about, service.triggers, "
+        "service.ticks, tracking.\n"
     )
     assert mistake(capsys, "run", str(stream), "--dir", "r").startswith("holdtrue: r holds a run already.")
 
