@@ -112,8 +112,8 @@ def test_a_stream_changed_since_the_run_began(
     assert capsys.readouterr().err == "\nholdtrue: stopped.\n"
     told = mistake(capsys, "run", str(stream), "--dir", "r", "--resume", "--set", "exam.episodes=9")
     assert told == (
-        "holdtrue: stream has changed since this run began:\n  exam.episodes: was 8, is 9\nResume with what it began with, "
-        "or start a new run in another --dir. These may change: about, service.triggers, service.ticks, tracking.\n"
+        "holdtrue: stream has changed since this run began:\n  exam.episodes: was 8, is 9\nResume with what it began with"
+        ", or start a new run in another --dir. These may change: about, service.triggers, service.ticks, tracking.\n"
     )
     assert mistake(capsys, "run", str(stream), "--dir", "r").startswith("holdtrue: r holds a run already.")
 
