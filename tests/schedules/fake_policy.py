@@ -44,10 +44,13 @@ class FakePolicy:
     def parameters(self) -> list[Any]:
         return []
 
+    def snapshot(self) -> list[Any]:
+        return []
+
     def reuse(self) -> dict[str, float]:
         return {}
 
     def nothing(self, *_: Any) -> None:
         pass
 
-    fork = adopt = discard = forget = load_champion = nothing
+    fork = adopt = discard = forget = load_champion = restore = interpolate = nothing
