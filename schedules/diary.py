@@ -1,7 +1,7 @@
 """What is kept of a life beside its episodes: numbers, alarms, how far it has come. Tables in the run's own file.
 
 All of a batch is written in the transaction that remembers its episodes. Rows of what was lived before the last
-promotion are dropped, and of what came after it the newest `KEPT` are enough: from them the watch is brought back.
+promotion are dropped; from those after it the watch is brought back. When they are `KEPT`, the watch begins anew.
 """
 
 import json
@@ -97,8 +97,14 @@ class Diary:
             "INSERT INTO life_alarms (made_at, regime, alarm) VALUES (?, ?, ?)",
             [(now.isoformat(), regime, json.dumps(asdict(alarm))) for regime, alarm in alarms],
         )
-        for table, key, most in (("life_lived", "place", KEPT), ("life_alarms", "number", ALARMS_KEPT)):
-            self.database.execute(f"DELETE FROM {table} WHERE {key} <= (SELECT max({key}) FROM {table}) - {most}")
+        oldest = "(SELECT max(number) FROM life_alarms) - ?"
+        self.database.execute(f"DELETE FROM life_alarms WHERE number <= {oldest}", (ALARMS_KEPT,))
+
+    @property
+    def full(self) -> bool:
+        """Whether as much was lived since the last reset as is kept: a part of it would not bring the watch back."""
+        (rows,) = self.database.execute("SELECT count(*) FROM life_lived").fetchone()
+        return rows >= KEPT
 
     def since_reset(self) -> list[Lived]:
         """What the watch has seen since the last promotion, in order."""
@@ -126,7 +132,7 @@ class Diary:
         }
 
     def reset(self) -> None:
-        """Forget what was lived before a promotion, in the transaction that promotes."""
+        """Forget what the watch has seen, in the transaction that promotes (or writes the last of what is kept)."""
         self.database.execute("DELETE FROM life_lived")
 
     def mark(self) -> dict[str, Any]:

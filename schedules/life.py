@@ -107,6 +107,10 @@ class Life:
                     alarms += [(episode.task, alarm) for alarm in self.watch.see(seen)]
             self.come = self.come.after([e.member for e in episodes], [e.task for e in episodes])
             self.diary.write(self.come, lived, alarms, self.clock())
+            if begins_anew := self.diary.full:
+                self.diary.reset()
+        if begins_anew:
+            self.watch.reset()
         self._crowd += len(episodes)
         self.decisions += len(observations)
         for _, alarm in alarms:

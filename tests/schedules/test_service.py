@@ -7,15 +7,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from serving import GRPO, Clock, cycles_done, every, living_stream, prepared, reports, rows, serve
+from serving import GRPO, Clock, cycles_done, every, lived, living_stream, prepared, reports, rows, serve
 from streams import small_stream, write_stream
 
 from agent.aside import Aside
-from schedules import cycle
+from schedules import cycle, diary, life
 from schedules.cli import main
 from schedules.control import behind, control_of
 from schedules.exam import FIRST_EXAM_SEED
+from schedules.lived import Lived
 from schedules.service import Service
+from schedules.watch import Alarm, Watch
 
 IMAGES = {"type": "dpo", "rounds": 2, "groups": 4, "group_size": 4, "image_weight": 1.0, "wrong_image": "retrieved"}
 BOTH = [{**GRPO, "rounds": 1}, IMAGES]
@@ -120,6 +122,28 @@ def test_numbers_that_drift_is_seen_in_are_dropped_at_a_promotion(tiny_folder: P
     assert drift["alarms"] == 0
     assert drift["lived"] >= 20
     assert set(drift["statistic"]) == {"copycat", "renamed"}
+
+
+def test_as_much_as_is_kept_the_watch_begins_anew(
+    tiny_folder: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So a restart, which reads what is kept, brings back the very watch that there was."""
+    seen: list[int] = []
+
+    class Seeing(Watch):
+        def see(self, lived: Lived) -> list[Alarm]:
+            seen.append(lived.number)
+            return super().see(lived)
+
+        def reset(self) -> None:
+            seen.clear()
+            super().reset()
+
+    monkeypatch.setattr(diary, "KEPT", 30)
+    monkeypatch.setattr(life, "Watch", Seeing)
+    serve(living_stream(tiny_folder), folder, lived(100))
+    assert [number for (number,) in rows(folder, "SELECT number FROM life_lived ORDER BY place")] == seen
+    assert 0 < len(seen) < 30
 
 
 def test_people_pause_ask_for_a_cycle_go_on_and_stop(
