@@ -18,7 +18,8 @@ from rich.text import Text
 
 from agent.report import UpdateReport
 from envs.component import UserError
-from schedules.metrics import ScoreMatrix, forgetting_half_width, summary, to_json, turned, turnover
+from schedules.matrix_json import to_json
+from schedules.metrics import ScoreMatrix, forgetting_half_width, summary, turned, turnover
 
 RUN_KEYS = (
     "stream", "seed", "seconds", "tasks", "regimes", "scores", "scores_ci", "cycles", "average_success", "forgetting",

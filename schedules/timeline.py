@@ -5,7 +5,8 @@ from typing import Any
 
 from schedules.checkpoint import Committed
 from schedules.config import StreamSettings
-from schedules.metrics import Regime, ScoreMatrix, from_json, to_json
+from schedules.matrix_json import from_json, to_json
+from schedules.metrics import Regime, ScoreMatrix
 
 
 def timeline(stream: StreamSettings, rollbacks: Sequence[int] = ()) -> tuple[Regime, ...]:

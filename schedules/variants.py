@@ -12,7 +12,7 @@ from schedules.checkpoint import Committed
 from schedules.comparison import ExamResult
 from schedules.config import StreamSettings
 from schedules.exam import exam_facts
-from schedules.metrics import cell_from_json, cell_json
+from schedules.matrix_json import cell_from_json, cell_json
 
 if TYPE_CHECKING:
     from schedules.loop import Loop

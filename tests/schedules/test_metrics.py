@@ -16,20 +16,17 @@ import numpy as np
 import pytest
 
 from schedules.comparison import ExamResult, gain, gain_lower_bound, sign_test
+from schedules.matrix_json import cell_from_json, cell_json, from_json, to_json
 from schedules.metrics import (
     Regime,
     ScoreMatrix,
     average_success,
     backward_transfer,
-    cell_from_json,
-    cell_json,
     forgetting,
     forgetting_half_width,
     forward_transfer,
-    from_json,
     gaps,
     summary,
-    to_json,
     turnover,
     who_hurts_whom,
 )
