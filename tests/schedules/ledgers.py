@@ -14,6 +14,7 @@ from schedules.metrics import ScoreMatrix
 from schedules.record import matrix_of
 from schedules.report import CycleReport, cycle_json, slim, tracking_record
 from schedules.timeline import last_row, timeline
+from schedules.tracking import Tracker
 
 NOON = 1_800_000_000_000
 WORLD = {"id": "envs.copycat:Copycat-v0", "success": {"info": "success"}}
@@ -53,7 +54,7 @@ class Made:
     def again(cls, folder: Path) -> "Made":
         """The run that lies there."""
         made = cls(folder, new=False)
-        made.matrix = matrix_of(made.stream, made.ledger.cycles())
+        made.matrix = matrix_of(made.ledger, made.stream)
         return made
 
     def cycle(self, task: str, accepted: bool, **right: int) -> None:
@@ -91,3 +92,11 @@ def three_cycles(folder: Path) -> None:
     made.cycle("goto", False, goto=2, new=2)
     made.cycle("new", True, goto=8, new=17)
     made.close()
+
+
+def aliases(folder: Path) -> dict[str, str]:
+    """The cycles whose adapters the registry's aliases name."""
+    client = Tracker(folder).client
+    found = client.search_registered_models("name = 'made'")
+    named = {alias: client.get_model_version("made", version) for alias, version in found[0].aliases.items()}
+    return {alias: version.tags["holdtrue.cycle"] for alias, version in named.items()}

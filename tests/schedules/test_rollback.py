@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ledgers import Made, three_cycles
+from ledgers import Made, aliases, three_cycles
 from streams import small_stream, write_stream
 
 from memory.database import Database
@@ -25,7 +25,6 @@ from schedules.learned import learners
 from schedules.metrics import ScoreMatrix, backward_transfer, forgetting
 from schedules.record import catch_up, matrix_of, stream_of_run
 from schedules.registry import Registry
-from schedules.timeline import row_of
 from schedules.tracking import Tracker
 
 
@@ -64,19 +63,11 @@ def state(folder: Path) -> tuple[list[Committed], ScoreMatrix]:
     with Database(folder / "run.db") as database:
         ledger = Ledger(database)
         committed = ledger.cycles()
-        return committed, matrix_of(stream_of_run(ledger, folder), committed)
+        return committed, matrix_of(ledger, stream_of_run(ledger, folder))
 
 
 def report(folder: Path) -> dict[str, Any]:
     return json.loads((folder / "report.json").read_text())
-
-
-def aliases(folder: Path) -> dict[str, str]:
-    """The cycles whose adapters the registry's aliases name."""
-    client = Tracker(folder).client
-    found = client.search_registered_models("name = 'made'")
-    named = {alias: client.get_model_version("made", version) for alias, version in found[0].aliases.items()}
-    return {alias: version.tags["holdtrue.cycle"] for alias, version in named.items()}
 
 
 def test_the_adapter_before_is_champion_again(folder: Path, capsys: pytest.CaptureFixture) -> None:
@@ -298,12 +289,6 @@ def test_planned_cycles_go_on_from_it_and_none_is_skipped(
     assert (folder / "finished").exists()
 
 
-def test_numbers_of_regimes_that_come_later_move_with_the_rows() -> None:
-    """See `row_of`: rollbacks at rows 2 and 4 move plan 2 to row 3 and plan 3 to row 5."""
-    assert [row_of(plan, [4, 2]) for plan in (1, 2, 3, 4)] == [1, 3, 5, 6]
-    assert [row_of(plan, []) for plan in (1, 2)] == [1, 2]
-
-
 def test_one_transaction(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where its outbox record can't be written, the rollback isn't either."""
     monkeypatch.setattr(rollback, "slim", lambda _: {"not": {"JSON"}})
@@ -316,5 +301,5 @@ def test_made_runs_close(tmp_path: Path) -> None:
     """The helper commits as a loop does: the ledger gives the matrix back."""
     run = Made(tmp_path)
     run.cycle("new", True, goto=18, new=14)
-    assert matrix_of(run.stream, run.ledger.cycles()) == run.matrix
+    assert matrix_of(run.ledger, run.stream) == run.matrix
     run.close()

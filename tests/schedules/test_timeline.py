@@ -10,7 +10,7 @@ from schedules.config import StreamSettings
 from schedules.exam import FIRST_EXAM_SEED, exam_tickets
 from schedules.metrics import ExamResult, Regime, ScoreMatrix
 from schedules.seeds import generator, training_seed
-from schedules.timeline import last_row, restore_matrix, timeline
+from schedules.timeline import last_row, restore_matrix, row_of, timeline
 
 WORLD = {"id": "envs.copycat:Copycat-v0", "success": {"return_at_least": 1}}
 
@@ -72,7 +72,7 @@ def test_inner_phases_are_not_the_outer_ones(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_exam_seeds_never_meet_training_seeds() -> None:
-    assert min(ticket.seed for ticket in exam_tickets("a", 100)) >= FIRST_EXAM_SEED
+    assert min(ticket.seed for ticket in exam_tickets("a", range(100))) >= FIRST_EXAM_SEED
     assert all(training_seed(0, i) < FIRST_EXAM_SEED for i in range(2000))
 
 
@@ -82,3 +82,9 @@ def test_randomness_depends_on_every_part_and_on_nothing_else() -> None:
     }
     assert len(draws) == 5
     assert generator(0, 1, "a").integers(2**60) == generator(0, 1, "a").integers(2**60)
+
+
+def test_numbers_of_regimes_that_come_later_move_with_the_rows() -> None:
+    """See `row_of`: rollbacks at rows 2 and 4 move plan 2 to row 3 and plan 3 to row 5."""
+    assert [row_of(plan, [4, 2]) for plan in (1, 2, 3, 4)] == [1, 3, 5, 6]
+    assert [row_of(plan, []) for plan in (1, 2)] == [1, 2]
