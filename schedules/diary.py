@@ -116,6 +116,12 @@ class Diary:
             for number, episode, task, reward, novelty, centre in rows
         ]
 
+    def alarms(self) -> list[Alarm]:
+        """Those that are kept, in order."""
+        rows = self.database.execute("SELECT alarm FROM life_alarms ORDER BY number").fetchall()
+        told = [json.loads(alarm) for (alarm,) in rows]
+        return [Alarm(**{**one, "novel": tuple(one["novel"])}) for one in told]
+
     def fallen(self) -> dict[str, float | None]:
         """How far success by task, over the last `LATE` episodes, lies below what it was since the last promotion.
 

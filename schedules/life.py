@@ -21,6 +21,7 @@ from schedules.lived import lived_of
 from schedules.loop import Loop
 from schedules.seeds import generator, training_seed
 from schedules.serving import LifePhase, before, slot
+from schedules.story import Story
 from schedules.watch import Watch
 
 Clock = Callable[[], datetime]
@@ -40,6 +41,7 @@ class Life:
         """Go on where the diary ends: the watch sees once more what it has seen since the last promotion."""
         stream = loop.stream
         self.loop, self.diary, self.clock = loop, diary, clock
+        self.story = Story(loop.database)
         self.come = diary.come()
         self.watch = Watch(stream.drift, stream.seed)
         for lived in diary.since_reset():
@@ -107,6 +109,7 @@ class Life:
                     alarms += [(episode.task, alarm) for alarm in self.watch.see(seen)]
             self.come = self.come.after([e.member for e in episodes], [e.task for e in episodes])
             self.diary.write(self.come, lived, alarms, self.clock())
+            self.story.write([seen for _, seen in lived])
             if begins_anew := self.diary.full:
                 self.diary.reset()
         if begins_anew:

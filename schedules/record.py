@@ -19,9 +19,11 @@ from schedules.checkpoint import Committed, Ledger
 from schedules.columns import columns_of
 from schedules.config import StreamSettings, allow_modules
 from schedules.delivery import deliver
+from schedules.diary import Diary
 from schedules.folder import DATABASE, REPORT
 from schedules.metrics import ScoreMatrix
 from schedules.report import history, run_json, write_report
+from schedules.story import Story
 from schedules.timeline import restore_matrix
 from schedules.tracking import Tracker, TrackingIds
 from schedules.variants import run_facts, variants_json
@@ -39,9 +41,13 @@ def send(tracker: Tracker, ledger: Ledger, stream: StreamSettings, matrix: Score
         What a person should know, in sentences: what was mended, or why the rest waits; "" if all is well.
     """
     settings = stream.model_dump(mode="json")
+    story = None
+    if ledger.fact("command") == "serve":
+        story = Story(ledger.database).told(Diary(ledger.database).alarms(), stream)
 
     def waiting() -> Iterator[Mapping[str, Any]]:
-        return ({**record, **history(upto(matrix, record["cycle"]))} for record in ledger.unsent())
+        for record in ledger.unsent():
+            yield {**record, **history(upto(matrix, record["cycle"])), "story": story}
 
     return deliver(tracker, stream.stream, settings, waiting, ledger.mark_sent, ledger.send_again)
 

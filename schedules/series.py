@@ -73,7 +73,7 @@ def timeline_note(stream: str, cycle: Mapping[str, Any]) -> str:
     return (
         f"Stream **{stream}** after cycle {cycle['cycle']}: {', '.join(told)}.\n\nLast: {verdict}\n\n"
         f"Model metrics: one point a cycle.{hidden} Artifacts: `score_matrix.png`, `who_hurts_whom.png`, "
-        "`turnover.png`, `learning_curve.png`. "
+        f"`turnover.png`, `learning_curve.png`{', `drift_timeline.png`' if cycle.get('story') else ''}. "
         "Child runs: one for each cycle."
     )
 

@@ -9,6 +9,7 @@ from schedules.loop import Loop
 from schedules.metrics import Regime
 from schedules.queue import Due, done, migrate
 from schedules.report import CycleReport
+from schedules.story import Story
 
 
 class ServedLoop(Loop):
@@ -69,3 +70,4 @@ class ServedLoop(Loop):
             done(self.database, self.due.id, report.cycle)
         if report is not None and report.accepted:
             self.diary.reset()
+            Story(self.database).promoted(self.diary.come().total)

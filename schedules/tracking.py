@@ -20,6 +20,7 @@ from typing import Any
 from envs.component import UserError
 from schedules import figures, lineage, traces
 from schedules.delivery import brief
+from schedules.drift_figure import drift_timeline
 from schedules.registry import CYCLE, Registry
 from schedules.series import child_series, flat, timeline_note, timeline_series, verdict_of, write_csv
 from schedules.whereabouts import KIND, STREAM, find
@@ -214,6 +215,8 @@ class Tracker:
             drawn["who_hurts_whom"] = figures.who_hurts_whom(tasks, scores, primary, accepted)
             drawn["turnover"] = figures.turnover(tasks, cycle["turned"], primary, accepted)
             drawn["learning_curve"] = figures.learning_curve(tasks, scores, cycle["scores_ci"], primary, accepted)
+        if story := cycle.get("story"):
+            drawn["drift_timeline"] = drift_timeline(story.lived, story.alarms, story.promotions, story.drifts)
         with tempfile.TemporaryDirectory() as aside:
             for name, figure in drawn.items():
                 figures.png(figure, Path(aside, f"{name}.png"))

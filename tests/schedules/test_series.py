@@ -62,8 +62,9 @@ def test_every_word_of_a_series_stands_on_the_page() -> None:
 
 
 def test_every_figure_and_tag_stands_on_the_page() -> None:
-    drawn = re.findall(r"`(\w+\.png)`", timeline_note("made", record()))
-    assert len(drawn) == 4
+    drawn = re.findall(r"`(\w+\.png)`", timeline_note("made", {**record(), "story": True}))
+    assert len(drawn) == 5
+    assert "drift_timeline" not in timeline_note("made", record()), "a planned run has none"
     some = told([("a", "b")])
     found = {
         "version": "v", "parent": {"adapter": "", "version": "p"}, "base": "b", "episodes": some, "drawn": some,

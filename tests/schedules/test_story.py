@@ -1,0 +1,56 @@
+"""A life's story: thinned by hand-counted rules, and drift where the phases say it is."""
+
+from pathlib import Path
+
+import pytest
+from serving import cycles_done, every, living_stream, prepared, rows, serve
+
+from memory.database import Database
+from schedules import story
+from schedules.diary import Diary
+from schedules.lived import Lived
+from schedules.story import Story, drift_points
+from schedules.tracking import Tracker
+
+
+def one(number: int) -> Lived:
+    return Lived(number, f"e{number}", "goto", float(number % 2), 0.1)
+
+
+def test_it_is_thinned_as_it_grows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Room for 4: at 5 rows the odd ones go and only even ones come; at 5 even ones (to 10) those of 4 are left."""
+    monkeypatch.setattr(story, "MOST", 4)
+    with Database(tmp_path / "run.db") as database:
+        for number in range(1, 6):
+            Story(database).write([one(number)])
+        kept = [number for (number,) in database.execute("SELECT number FROM story_lived ORDER BY number")]
+        assert kept == [2, 4]
+        Story(database).write([one(number) for number in range(6, 11)])
+        kept = [number for (number,) in database.execute("SELECT number FROM story_lived ORDER BY number")]
+        assert kept == [4, 8]
+
+
+def test_drift_is_where_what_is_lived_in_changes_under_its_name(tiny_folder: Path) -> None:
+    """`renamed` takes the place of `copycat` from episode 11 on; a third phase of the same changes nothing."""
+    phases = [{"episodes": 10, "regimes": {name: 1}} for name in ("copycat", "renamed", "renamed")]
+    stream = living_stream(tiny_folder, life=phases)
+    assert drift_points(stream) == {}, "two regimes that are both there: nothing of either has changed"
+    regimes = dict(stream.regimes)
+    regimes["renamed"] = regimes["renamed"].model_copy(update={"replaces": "copycat"})
+    assert drift_points(stream.model_copy(update={"regimes": regimes})) == {"copycat": [11]}
+
+
+def test_a_life_tells_it_to_mlflow(tiny_folder: Path, tmp_path: Path, migrated: Path) -> None:
+    """A promotion empties what the watch has seen, and the story goes on."""
+    folder = prepared(tmp_path / "run", migrated)
+    stream = living_stream(tiny_folder, triggers=[every(20)])
+    service = serve(stream, folder, cycles_done(1))
+    ids = service.loop.tracker.ids
+    assert ids is not None
+    assert "drift_timeline.png" in {item.path for item in Tracker(folder).client.list_artifacts(ids.timeline_run_id)}
+    assert rows(folder, "SELECT count(*) FROM story_promotions") == [(1,)]
+    assert service.loop.life is not None
+    with Database(folder / "run.db") as database:
+        told = Story(database).told(Diary(database).alarms(), stream)
+    assert len(told.lived) == service.loop.life.come.total
+    assert 20 <= told.promotions[0] <= service.loop.life.come.total
