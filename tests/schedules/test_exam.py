@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -201,7 +202,9 @@ def test_the_lowest_score_within_a_cycle_is_kept(tiny_folder: Path) -> None:
 
     steps = examined_within(loop, "renamed", update())
     seen: list[Any] = []
-    assert drain(SimpleNamespace(curve=seen, progress=SimpleNamespace(step=print)), steps) == "report"
+    display = SimpleNamespace(step=print)
+    draining = SimpleNamespace(curve=seen, progress=display, phase=nullcontext, turn=lambda: None)
+    assert drain(draining, steps) == "report"
     assert seen == [{"step": k} for k in range(5)]
     assert asked == [("candidate", ["copycat"])] * 2
     assert loop.within == {"copycat": 0.25}

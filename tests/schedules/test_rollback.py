@@ -18,9 +18,10 @@ from ledgers import Made, aliases, three_cycles
 from streams import small_stream, write_stream
 
 from memory.database import Database
-from schedules import cycle, record, rollback
+from schedules import candidates, record, rollback
 from schedules.checkpoint import Committed, Ledger
 from schedules.cli import main
+from schedules.commands import rollback as command
 from schedules.learned import learners
 from schedules.metrics import ScoreMatrix, backward_transfer, forgetting
 from schedules.record import catch_up, matrix_of, stream_of_run
@@ -174,7 +175,7 @@ def test_a_run_that_has_not_begun(tmp_path: Path, capsys: pytest.CaptureFixture)
 
 KILLS: dict[str, tuple[Any, str, bool]] = {
     "before the commit": (Ledger, "commit", False),
-    "after the commit": (Ledger, "commit", True),
+    "after the commit": (command, "roll_back", True),
     "before MLflow": (record, "send", False),
     "before its child": (Tracker, "_record_child", False),
     "before the aliases": (Registry, "align", False),
@@ -268,8 +269,8 @@ def test_planned_cycles_go_on_from_it_and_none_is_skipped(
                 raise KeyboardInterrupt
             return judge(*args)
 
-        judge = cycle.judge
-        patch.setattr(cycle, "judge", once)
+        judge = candidates.judge
+        patch.setattr(candidates, "judge", once)
         assert main(["run", str(stream), "--dir", str(folder)]) == 130
     assert back(folder) == 0
     assert main(["run", "--resume", "--dir", str(folder)]) == 0
