@@ -105,7 +105,7 @@ class Decider:
                 answers, branches = tree.log_probs(torch.stack([said[n].logits for n in members]))
                 table, parts = answers.cpu().numpy(), [branch.cpu().numpy() for branch in branches]
                 for at, n in enumerate(members):
-                    state = said[n].state.float().cpu().numpy()
+                    state = said[n].state.float().cpu().numpy().copy()
                     opinions[keys[some[n]]] = Opinion(table[at], tuple(part[at] for part in parts), state)
         return opinions
 

@@ -62,6 +62,6 @@ def norm(module: nn.Module, x: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def turn(heads: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """`heads` `[B, L, H, D]` turned by the angles of their positions; `cos` and `sin` `[B, L, D]` or `[1, L, D]`."""
-    turned: Tensor = Turn.apply(heads, cos[:, :, None], sin[:, :, None])
+    """`heads` `[B, L, H, D]` turned by the angles of their positions: `cos` and `sin` for as many heads or more."""
+    turned: Tensor = Turn.apply(heads, *(part[:, :, : heads.shape[2]] for part in (cos, sin)))
     return turned

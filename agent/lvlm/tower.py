@@ -62,31 +62,35 @@ class LlamaTower:
         return self.tower.norm(_layer(self.tower.layers[-1], hidden, turns, inputs.seen, inputs.wanted))
 
     def _turns(self, inputs: Inputs, hidden: Tensor) -> tuple[Tensor, Tensor]:
-        """Cosines and sines of each position's angles, `[B, L, D]`, or `[1, L, D]` where all rows have the same."""
+        """Cosines and sines `[B, L, H, D]` of each position's angles, B = 1 where all rows have the same.
+
+        Spelt out for each head: products run through them without a break.
+        """
         positions = inputs.positions
         if positions is None:
             positions = torch.arange(hidden.shape[1], device=hidden.device)[None]
         cos, sin = self.tower.rotary_emb(hidden, positions)
-        return cos, sin
+        heads = self.tower.config.num_attention_heads
+        return cos[:, :, None].repeat(1, 1, heads, 1), sin[:, :, None].repeat(1, 1, heads, 1)
 
 
 def _layer(
     layer: Any, hidden: Tensor, turns: tuple[Tensor, Tensor], seen: Tensor | None, wanted: Tensor | None = None
 ) -> Tensor:
     """States behind a layer, `[B, L, hidden]`, or `[B, W, hidden]` where only some are wanted."""
-    attention, (batch, length, _) = layer.self_attn, hidden.shape
+    attention, (batch, length, _), (cos, sin) = layer.self_attn, hidden.shape, turns
 
     def heads(states: Tensor) -> Tensor:
         return states.view(*states.shape[:2], -1, attention.head_dim)
 
     hidden, normed = norm(layer.input_layernorm, hidden)
-    key, value = turn(heads(attention.k_proj(normed)), *turns), heads(attention.v_proj(normed))
+    key, value = turn(heads(attention.k_proj(normed)), cos, sin), heads(attention.v_proj(normed))
     if wanted is not None:
-        turns = (at(turns[0].expand(batch, -1, -1), wanted), at(turns[1].expand(batch, -1, -1), wanted))
+        cos, sin = (heads(at(part.flatten(2).expand(batch, -1, -1), wanted)) for part in turns)
         causal = torch.arange(length, device=hidden.device) <= wanted[..., None]
         seen = causal if seen is None else at(seen, wanted)
         hidden, normed = at(hidden, wanted), at(normed, wanted)
-    query = turn(heads(attention.q_proj(normed)), *turns)
+    query = turn(heads(attention.q_proj(normed)), cos, sin)
     mixed = scaled_dot_product_attention(
         query.transpose(1, 2),
         key.transpose(1, 2),

@@ -43,7 +43,11 @@ def test_a_wrong_backward_would_be_found(monkeypatch: pytest.MonkeyPatch) -> Non
 def test_turning_is_the_family_s() -> None:
     heads, cos, sin = drawn(2, 3, 2, 4), drawn(2, 3, 4, seed=1), drawn(2, 3, 4, seed=2)
     theirs, _ = apply_rotary_pos_emb(heads.transpose(1, 2), heads.transpose(1, 2), cos, sin)
-    assert torch.allclose(turn(heads, cos, sin), theirs.transpose(1, 2), atol=1e-12)
+    assert torch.allclose(
+        turn(heads, cos[:, :, None].expand(-1, -1, 3, -1), sin[:, :, None].expand(-1, -1, 3, -1)),
+        theirs.transpose(1, 2),
+        atol=1e-12,
+    )
 
 
 @pytest.mark.parametrize("frozen", [True, False])

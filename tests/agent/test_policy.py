@@ -264,6 +264,9 @@ def changed(_module: object, _given: object, out: tuple[torch.Tensor, ...]) -> t
 def test_gradients_are_those_of_the_whole_tower(policy: Policy) -> None:
     samples = [policy.ask(observe(i), TREE) for i in range(4)]
     policy.fork()
+    with torch.no_grad():
+        for parameter in policy.parameters():
+            parameter /= 3  # as it is, rounding alone moves its gradients by more than what is allowed here
     grads = []
     quick = policy.engine.tower
     for policy.engine.tower in (quick, None):
