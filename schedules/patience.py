@@ -79,4 +79,5 @@ def stop_if_paused(loop: Loop) -> None:
 
 
 def _reports(loop: Loop) -> list[dict[str, Any]]:
-    return [entry.report for entry in loop.committed[1:]]
+    """Of cycles alone: a rollback is neither accepted nor refused."""
+    return [entry.report for entry in loop.committed[1:] if entry.report.get("back_to") is None]

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 from fake_actors import Scripted, copycat, corridor, reply, same, tickets
 
-from envs.collect import WorldPool, _Flight, collect
+from envs.collect import WorldPool, collect
+from envs.flight import Flight
 from envs.preface import FRONT, Asked, Prefaced, front, own
 from envs.settings import Success
 from envs.stage import Shown
@@ -86,7 +87,7 @@ def test_a_preface_that_changes_the_worlds_own_part_is_refused(seen: Observation
 
 def test_a_world_can_not_say_where_its_part_begins() -> None:
     """Info of that name is not kept: it would cut what was seen."""
-    flight = _Flight(0, tickets("t", 1)[0], Success(info="success"), "v")
+    flight = Flight(0, tickets("t", 1)[0], Success(info="success"), "v")
     info = {"command": 1, "readable": True, "cost": 0.0, FRONT: {"text": 2, "pictures": 0, "episodes": []}, "more": 1}
     flight.take(Shown(Observation("hello"), ("go",)))
     flight.say(Prefaced(flight.ask().observation), reply("go"))

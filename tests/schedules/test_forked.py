@@ -78,7 +78,8 @@ def test_an_adapter_that_reads_otherwise_is_refused_and_removed(tmp_path: Path) 
         folder, staged, policy = tmp_path, "adapters/cycle-001", None
         witness = SimpleNamespace(fault=lambda policy, folder, samples: "it says something else")
 
-        def stage(self, accepted: bool) -> None:
+        def stage(self, accepted: bool, task: str, algorithm: str) -> None:
+            assert (task, algorithm) == ("new", "grpo")
             if accepted:
                 (tmp_path / self.staged).mkdir(parents=True)
 
@@ -86,7 +87,10 @@ def test_an_adapter_that_reads_otherwise_is_refused_and_removed(tmp_path: Path) 
             assert name == "checkpoint"
             return pytest.MonkeyPatch.context()
 
+    candidate = SimpleNamespace(task="new", asked=[])
     refused = Verdict(False, "refused: no gain")
-    assert proven(Loop(), refused, []) is refused
-    assert proven(Loop(), Verdict(True, "promoted"), []) == Verdict(False, "refused: it says something else")
+    assert proven(Loop(), refused, candidate, "grpo") is refused
+    assert proven(Loop(), Verdict(True, "promoted"), candidate, "grpo") == Verdict(
+        False, "refused: it says something else"
+    )
     assert not (tmp_path / "adapters" / "cycle-001").exists()

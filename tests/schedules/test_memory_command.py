@@ -202,14 +202,16 @@ def test_an_episode_that_is_gone_still_says_who_learned_from_it(folder: Path, ca
     assert "Adapters that learned from it: adapters/cycle-001." in said(capsys, "forget", "--id", "gone")
 
 
-def entry(cycle: int, accepted: bool | None, task: str = "t") -> Committed:
+def entry(cycle: int, accepted: bool | None, task: str = "t", champion: str = "") -> Committed:
+    """`champion` is the one that a refused candidate left in force."""
     report = {"task": task, "accepted": accepted} if accepted is not None else {"cycle": 0}
-    return Committed(cycle, report, {}, f"a{cycle}" if accepted else "")
+    return Committed(cycle, report, {}, f"a{cycle}" if accepted else champion)
 
 
 def test_adapters_that_descend_from_one_that_learned_it_hold_it_too() -> None:
     """Cycle 2 was refused: what it learned is gone. Cycle 4 goes on from cycle 3; cycle 1 came before."""
-    cycles = [entry(0, None), entry(1, True), entry(2, False), entry(3, True, "u"), entry(4, True), entry(5, False)]
+    cycles = [entry(0, None), entry(1, True), entry(2, False, champion="a1"), entry(3, True, "u"), entry(4, True)]
+    cycles.append(entry(5, False, champion="a4"))
     assert learners(cycles, {0, 2, 3}) == Learners(("a3",), ("a4",))
     assert learners(cycles, {1, 4}) == Learners(("a1", "a4"), ("a3",))
     assert learners(cycles, {2, 5}) == Learners((), ())

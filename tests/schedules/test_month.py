@@ -15,7 +15,7 @@ import pytest
 from fake_policy import FakePolicy
 from serving import START, Clock, every, living_stream, reports, rows, serve
 
-from schedules import loop
+from schedules import loop, record
 from schedules.service import Service
 
 NOTHING = {"type": "tests.schedules.fake_update"}
@@ -27,7 +27,7 @@ GROWTH = 0.05
 def month(folder: Path, monkeypatch: pytest.MonkeyPatch, days: int, step: float) -> list[float]:
     """Live for so many days, away for two in the middle; resident memory at the end of each, in bytes."""
     monkeypatch.setattr(loop, "Policy", FakePolicy)
-    monkeypatch.setattr(loop, "deliver", lambda *args: "MLflow is away for the month.")
+    monkeypatch.setattr(record, "send", lambda *args: "MLflow is away for the month.")
     triggers = [SIX_HOURLY, every(1500, update=NOTHING)]
     stream = living_stream(Path("none"), triggers=triggers, worlds=4)
     memory = stream.memory.with_(on=False, capacity=500)

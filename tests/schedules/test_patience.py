@@ -113,11 +113,27 @@ def test_without_patience_nothing_is_slowed_or_paused() -> None:
     committed = [SimpleNamespace(report=report) for report in [{}, *reports]]
     plan = CyclePlan(task="a", update={"type": "grpo"})
     for gate, changed in ((GateSettings(patience=None), False), (GateSettings(), True)):
-        loop = SimpleNamespace(stream=SimpleNamespace(gate=gate), committed=committed, folder="run")
+        loop = SimpleNamespace(stream=SimpleNamespace(gate=gate), committed=committed, folder="run", goes_on="resume")
         reports[-1]["verdict"] = "refused: no gain"
         assert (eased(loop, plan, "planned") != (plan, "planned")) is changed
         assert bool(pause(loop)) is changed
     assert GateSettings().patience == 3
+
+
+def test_a_rollback_is_no_refusal() -> None:
+    """Six rollbacks in a row, or one behind five refusals, pause nothing; the sixth refusal behind it does."""
+    taken_back = {"task": "", "accepted": False, "cycle": 9, "verdict": "rolled back", "back_to": 0}
+    five = told(*[("a", False)] * 5)
+    for reports, paused in (
+        ([taken_back] * 6, False),
+        ([*five, taken_back], False),
+        ([*five, taken_back, five[0]], True),
+    ):
+        committed = [SimpleNamespace(report=report) for report in [{}, *reports]]
+        stream = SimpleNamespace(gate=GateSettings())
+        loop = SimpleNamespace(stream=stream, committed=committed, folder="run", goes_on="resume")
+        reports[-1].setdefault("verdict", "refused")
+        assert bool(pause(loop)) is paused
 
 
 def test_a_rate_that_is_not_written_is_slowed_all_the_same() -> None:
