@@ -114,6 +114,7 @@ class Learner:
         settings = self.settings
         for number in range(settings.rounds):
             fresh = self.lesson.play(settings.groups, settings.group_size, settings.review)
+            self.policy.meet(step.observation for episode in fresh.episodes for step in episode.steps)
             self.about = {**about_round(fresh.own), **fresh.about}
             self.played.append(self.about)
             trouble = self.watch.trouble(self.about)

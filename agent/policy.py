@@ -4,7 +4,7 @@ Three adapters speak with one engine: the `champion` (what the gate let through)
 working on) and the `base` (adapters off). One thread touches the model.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 
@@ -264,6 +264,11 @@ class Policy:
             for i, state in zip(missing, found.numpy(), strict=True):
                 known[i] = state
         return torch.from_numpy(np.stack([state for state in known if state is not None]))
+
+    def meet(self, observations: Iterable[Observation]) -> None:
+        """Read what will be scored, so that the pieces of a step are cut to fit the longest of it."""
+        for observation in observations:
+            self.prompter.prompt(observation)
 
     @property
     def samples_per_forward(self) -> int:

@@ -127,6 +127,17 @@ def learn(policy: Policy, tokens: int) -> Rehearsal:
     return rehearsal
 
 
+def test_a_round_is_read_before_its_steps_are_cut(policy: Policy) -> None:
+    """A round played elsewhere, of prompts that this policy has not seen: 96 tokens are 8 of the longest, of 12."""
+    policy.budget.tokens = 96
+    told = [step(seen, CHOICES) for seen in ASKED]
+    policy.forget()
+    assert policy.samples_per_forward == 96, "nothing is known to be longer than a token"
+    lesson = Lesson(policy, lambda *_: Round([told_episode(told)]), Rehearsal([], None), np.random.default_rng(0))
+    next(Learner("test", lesson, UpdateSettings(rounds=1)).rounds())
+    assert policy.samples_per_forward == 96 // max(len(policy.prompter.prompt(seen)) for seen in ASKED) < 12
+
+
 @pytest.mark.parametrize("where", ["forward", "backward"])
 def test_a_step_is_done_again_in_smaller_pieces(tiny_folder: Path, monkeypatch: pytest.MonkeyPatch, where: str) -> None:
     """The same weights to a bit as from a policy that began with the smaller budget; nothing is counted twice."""
