@@ -20,6 +20,7 @@ from memory.store import MemorySettings, ReplayMemory
 from schedules import record
 from schedules.checkpoint import Committed, Ledger, environment
 from schedules.clock import PhaseClock
+from schedules.comparison import gain_on
 from schedules.config import CyclePlan, StreamSettings
 from schedules.exam import exam_facts, sit
 from schedules.folder import DATABASE
@@ -216,6 +217,7 @@ class Loop(Led):
             cycle, plan.task, update.algorithm, reason, means(before), means(after), update,
             verdict.accepted, verdict.sentence, self.decisions, self.clock.seconds(), multiplier,
             self.memory.draws.counts(), verdict.share, self.exam_facts(cycle), means(self.variants), self.within,
+            gain=gain_on(plan.task, before, after),
         )  # fmt: skip
         self._commit(cycle, report, self.staged if verdict.accepted else self.committed[-1].champion)
         return report
