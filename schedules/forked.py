@@ -40,11 +40,13 @@ class Forked:
             self.loop.policy.restore(self.learned)
             self.loop.policy.interpolate(share)
         self.share, self.asked, self._own = share, [], []
+        self.loop.sample.at(share)
         self.kl_here = self.kl_old if share == 1.0 else None
 
     def sit(self, tasks: Sequence[str], part: range) -> Scores:
         """See `Candidate`."""
         scores, episodes = self.loop.examine("candidate", tasks, part)
+        self.loop.sample.examined(episodes)
         self.asked += samples_of(episodes[:ASKED])[:ASKED]
         self._own += [episode for episode in episodes if episode.task == self.task]
         return scores

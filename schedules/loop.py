@@ -154,7 +154,6 @@ class Loop(Led):
             )
         self.decisions += sum(len(e.steps) for e in episodes)
         self.examined += len(episodes)
-        self.sample.examined(adapter, episodes)
         return scores, episodes
 
     def skills(self, cycle: int, task: str) -> list[str]:
