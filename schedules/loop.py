@@ -266,7 +266,7 @@ class Loop(Led):
         """Rewrite `report.json` from what is committed."""
         assert self.matrix is not None
         stats = self.memory.stats()
-        record.write(self.folder, self.stream, self.matrix, self.committed, stats, self.tracker.ids)
+        record.write(self.folder, self.stream, self.matrix, self.committed, stats, self.tracker.ids, self.command)
 
     # -- the rest -----------------------------------------------------------------------------------------------------
 
