@@ -13,7 +13,8 @@ class UpdateReport:
         samples_new: decisions learned from that this cycle collected.
         samples_rehearsed: remembered decisions rehearsed, counted with repeats.
         kl_new: KL(champion || candidate) in nats per decision, on observations of the trained task; None if unknown.
-        kl_old_tasks: the same on remembered observations of old tasks; None without rehearsal.
+        kl_old_tasks: the same on remembered observations of old tasks; None without rehearsal. Of a
+            promoted share of the way, it is the share's own; everything else here is of the whole way.
         skipped: why nothing (more) was learned, or an empty string.
         stopped: why a guard ended it early, or an empty string.
         flops: floating-point operations of the model in it, rollouts included.

@@ -15,7 +15,10 @@ from memory.database import Database
 from memory.images import unpack_numbers
 from memory.parts import Parts
 from memory.repair import rebuild
-from memory.schema import STEP_BITS
+from memory.schema import LIVED, STEP_BITS
+
+_ROW = f"number, id, task, iif(grp = '{LIVED}', NULL, cycle), iif(uses, seen, NULL)"
+"""Of an episode; the last two are the cycles that learned from it: by playing it, and by rehearsing it last."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +75,7 @@ def going(parts: Parts, wanted: Wanted) -> Going:
     made = _Made(names, _shown_by(database, numbers))
     pairs = _matching(database, "pairs", wanted, made)
     judgements = _matching(database, "judgements", wanted, made)
-    seen = {cycle for row in episodes for cycle in (row[3], row[4])}
+    seen = {cycle for row in episodes for cycle in (row[3], row[4]) if cycle is not None}
     return Going(
         episodes=numbers,
         pairs=tuple(row[0] for row in pairs),
@@ -121,9 +124,9 @@ class _Made:
 
 
 def _matching_episodes(database: Database, wanted: Wanted) -> list[tuple[Any, ...]]:
-    """(number, id, task, cycle, seen) of the episodes, in order of arrival."""
+    """The episodes, see `_ROW`, in order of arrival."""
     return database.execute(
-        "SELECT number, id, task, cycle, seen FROM episodes WHERE task = coalesce(?1, task) "
+        f"SELECT {_ROW} FROM episodes WHERE task = coalesce(?1, task) "
         "AND (?2 IS NULL OR cycle < ?2) AND id = coalesce(?3, id) ORDER BY number",
         (wanted.task, wanted.before, wanted.id),
     ).fetchall()
@@ -137,7 +140,7 @@ def _and_those_that_show(database: Database, wanted: Wanted) -> list[tuple[Any, 
     fronts = ((number >> STEP_BITS, json.loads(info).get(FRONT)) for number, info in steps)
     numbers = {row[0] for row in found}
     showing = {n for n, front in fronts if front is not None and not names.isdisjoint(front["episodes"])} - numbers
-    sql = "SELECT number, id, task, cycle, seen FROM episodes WHERE number = ?"
+    sql = f"SELECT {_ROW} FROM episodes WHERE number = ?"
     return sorted([*found, *(database.execute(sql, (number,)).fetchone() for number in showing)])
 
 

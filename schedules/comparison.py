@@ -1,6 +1,6 @@
 """One exam, and two exams compared on the seeds both sat. Pure Python, no clock, no files."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import inf, sqrt
 from statistics import NormalDist
@@ -77,6 +77,11 @@ def gain(before: ExamResult, after: ExamResult) -> float:
     """Difference of success on the seeds both sat."""
     better, worse, seeds = discordant(before, after)
     return (better - worse) / seeds
+
+
+def gain_on(task: str, before: Mapping[str, ExamResult], after: Mapping[str, ExamResult]) -> float | None:
+    """Paired gain on a task: an exam that ended early is compared on what it sat; None where one sat none of it."""
+    return gain(before[task], after[task]) if task in before and task in after else None
 
 
 def gain_lower_bound(before: ExamResult, after: ExamResult, alpha: float = ALPHA) -> float:

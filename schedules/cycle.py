@@ -5,6 +5,7 @@ exam of the champion (cached) -> recall -> fork -> [play -> remember -> learn] x
 """
 
 from collections.abc import Generator
+from dataclasses import replace
 from functools import partial
 
 from agent.finite import NotFinite
@@ -40,6 +41,7 @@ def run_cycle(loop: Loop, plan: CyclePlan, reason: str) -> CycleReport:
             report = drain(loop, examined_within(loop, plan.task, plan.build().steps(lesson)))
         candidate = Forked(loop, plan.task, lesson.rehearsal, report.kl_old_tasks)
         after, verdict = decide(case_of(loop, plan.task, before), candidate)
+        report = replace(report, kl_old_tasks=candidate.kl_here)
         verdict = proven(loop, verdict, candidate, report.algorithm)
         sit_variants(loop, verdict.accepted)
     except NotFinite as error:

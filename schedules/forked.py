@@ -22,11 +22,13 @@ class Forked:
 
     Attributes:
         asked: some decisions of its last exam.
+        kl_here: KL on old tasks in nats per decision where it is now; of a share, once its `behaviour` was asked.
     """
 
     def __init__(self, loop: Loop, task: str, rehearsal: Rehearsal, kl_old: float | None) -> None:
         """`kl_old` is that of what was learned, nats per decision."""
         self.loop, self.task, self.rehearsal, self.kl_old = loop, task, rehearsal, kl_old
+        self.kl_here = kl_old
         self.learned = loop.policy.snapshot()
         self.share = 1.0
         self.asked: list[Sample] = []
@@ -38,20 +40,23 @@ class Forked:
             self.loop.policy.restore(self.learned)
             self.loop.policy.interpolate(share)
         self.share, self.asked, self._own = share, [], []
+        self.loop.sample.at(share)
+        self.kl_here = self.kl_old if share == 1.0 else None
 
     def sit(self, tasks: Sequence[str], part: range) -> Scores:
         """See `Candidate`."""
         scores, episodes = self.loop.examine("candidate", tasks, part)
+        self.loop.sample.examined(episodes)
         self.asked += samples_of(episodes[:ASKED])[:ASKED]
         self._own += [episode for episode in episodes if episode.task == self.task]
         return scores
 
     def behaviour(self) -> tuple[float | None, float]:
         """See `Candidate`."""
-        whole = self.share == 1.0
-        with self.loop.phase("update"):
-            kl_old = self.kl_old if whole else self.rehearsal.measure(self.loop.policy)
-        return kl_old, readable_share(self._own, self.task)
+        if self.share != 1.0:
+            with self.loop.phase("update"):
+                self.kl_here = self.rehearsal.measure(self.loop.policy)
+        return self.kl_here, readable_share(self._own, self.task)
 
 
 def proven(loop: Loop, verdict: Verdict, candidate: Forked, algorithm: str) -> Verdict:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from envs.component import UserError
+from memory.schema import LIVED
 from schedules.folder import DATABASE
 
 if TYPE_CHECKING:
@@ -24,11 +25,14 @@ FEW = 64
 """So many ids are listed; of more, there are counts and a digest."""
 LONGEST_TAG = 500
 QUERIES = {
-    "episodes": "SELECT id FROM episodes WHERE cycle = {cycle} ORDER BY number",
+    "episodes": f"SELECT id FROM episodes WHERE cycle = {{cycle}} AND grp != '{LIVED}' ORDER BY number",
     "drawn": "SELECT episode, use, why FROM drawn WHERE cycle = {cycle} ORDER BY number",
     "pairs": "SELECT number, task, source, episodes FROM pairs WHERE cycle = {cycle} ORDER BY number",
 }
-"""How the ids are had from the run's database: of episodes, as far as memory still keeps them."""
+"""How the ids are had from the run's database: of episodes, as far as memory still keeps them.
+
+What was lived meanwhile bears the cycle's number as well, and the cycle did not see it.
+"""
 
 
 def manifest(loop: "Loop", task: str, algorithm: str) -> dict[str, Any]:
@@ -36,7 +40,8 @@ def manifest(loop: "Loop", task: str, algorithm: str) -> dict[str, Any]:
     cycle, ledger = loop.next_cycle, loop.ledger
     with loop.policy.using("champion"):
         parent = {"adapter": loop.committed[-1].champion, "version": loop.policy.version}
-    played = loop.database.execute("SELECT task, id FROM episodes WHERE cycle = ?", (cycle,)).fetchall()
+    sql = "SELECT task, id FROM episodes WHERE cycle = ? AND grp != ?"
+    played = loop.database.execute(sql, (cycle, LIVED)).fetchall()
     pairs = loop.database.execute("SELECT task || ' by ' || source, hex(key) FROM pairs WHERE cycle = ?", (cycle,))
     with loop.policy.using("candidate"):
         own = loop.policy.version

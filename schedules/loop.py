@@ -20,6 +20,7 @@ from memory.store import MemorySettings, ReplayMemory
 from schedules import record
 from schedules.checkpoint import Committed, Ledger, environment
 from schedules.clock import PhaseClock
+from schedules.comparison import gain_on
 from schedules.config import CyclePlan, StreamSettings
 from schedules.exam import exam_facts, sit
 from schedules.folder import DATABASE
@@ -153,7 +154,6 @@ class Loop(Led):
             )
         self.decisions += sum(len(e.steps) for e in episodes)
         self.examined += len(episodes)
-        self.sample.examined(adapter, episodes)
         return scores, episodes
 
     def skills(self, cycle: int, task: str) -> list[str]:
@@ -216,6 +216,7 @@ class Loop(Led):
             cycle, plan.task, update.algorithm, reason, means(before), means(after), update,
             verdict.accepted, verdict.sentence, self.decisions, self.clock.seconds(), multiplier,
             self.memory.draws.counts(), verdict.share, self.exam_facts(cycle), means(self.variants), self.within,
+            gain=gain_on(plan.task, before, after),
         )  # fmt: skip
         self._commit(cycle, report, self.staged if verdict.accepted else self.committed[-1].champion)
         return report
@@ -265,7 +266,7 @@ class Loop(Led):
         """Rewrite `report.json` from what is committed."""
         assert self.matrix is not None
         stats = self.memory.stats()
-        record.write(self.folder, self.stream, self.matrix, self.committed, stats, self.tracker.ids)
+        record.write(self.folder, self.stream, self.matrix, self.committed, stats, self.tracker.ids, self.command)
 
     # -- the rest -----------------------------------------------------------------------------------------------------
 

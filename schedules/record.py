@@ -70,8 +70,9 @@ def write(
     committed: Sequence[Committed],
     memory: MemoryStats,
     ids: TrackingIds | None,
+    command: str,
 ) -> None:
-    """Rewrite `report.json`.
+    """Rewrite `report.json` of a run that is led by `command`.
 
     Raises:
         UserError: the disk is full or the folder cannot be written.
@@ -80,7 +81,7 @@ def write(
     seconds = round(sum(sum(report["seconds"].values()) for report in reports), 3)
     run = run_json(
         stream.stream, stream.seed, seconds, matrix, reports[1:], asdict(memory), asdict(ids) if ids else {},
-        run_facts(stream), variants_json(stream, committed),
+        run_facts(stream, committed if command == "serve" else None), variants_json(stream, committed),
     )  # fmt: skip
     write_report(folder / REPORT, run)
 
@@ -130,5 +131,5 @@ def catch_up(database: Database, folder: Path) -> str:
     told = send(tracker, ledger, stream, matrix)
     if tracker.ids is not None:
         tracker.finish(tracker.status_before)
-    write(folder, stream, matrix, committed, stats(database), tracker.ids)
+    write(folder, stream, matrix, committed, stats(database), tracker.ids, ledger.fact("command"))
     return told

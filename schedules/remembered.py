@@ -1,6 +1,7 @@
 """What earlier cycles have to say in this one: their pairs, what they tried, and observations like these."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any, cast
 
 from agent.lesson import Trial
 from envs.component import load
@@ -52,11 +53,19 @@ def trials(loop: Loop, task: str) -> list[Trial]:
     """What earlier cycles of this task tried, oldest first."""
     found = []
     for entry in loop.committed[1:]:
-        report = entry.report
-        before, after = report["before"].get(task), report["after"].get(task)
-        if report["task"] == task and before is not None and after is not None:
-            found.append(Trial(report["update"]["algorithm"], after - before, report["update"]["flops"]))
+        gain = gained(entry.report)
+        if entry.report["task"] == task and gain is not None:
+            update = entry.report["update"]
+            found.append(Trial(update["algorithm"], gain, update["flops"]))
     return found
+
+
+def gained(report: Mapping[str, Any]) -> float | None:
+    """The paired gain of a cycle. Reports of an older version don't tell it: there, the difference of the means."""
+    if "gain" in report:
+        return cast("float | None", report["gain"])
+    before, after = (report[exam].get(report["task"]) for exam in ("before", "after"))
+    return None if before is None or after is None else after - before
 
 
 def alike(loop: Loop, observations: Sequence[Observation], answers: Sequence[str]) -> list[Observation | None]:

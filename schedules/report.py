@@ -35,6 +35,7 @@ class CycleReport:
         reason: why the cycle was due, in words.
         before: champion's success by live task, 0..1; None where it sat no exam.
         after: the candidate's, promoted or not.
+        gain: the candidate's success on `task` less the champion's, on the seeds both sat; None where one sat none.
         decisions: actions chosen in this cycle, exams included.
         seconds: by phase.
         cost_multiplier: the price of a unit of cost at its end; None where cost has no bound.
@@ -64,6 +65,7 @@ class CycleReport:
     variants: Mapping[str, float | None] = field(default_factory=dict)
     within: Mapping[str, float] = field(default_factory=dict)
     back_to: int | None = None
+    gain: float | None = None
 
 
 def cycle_json(report: CycleReport) -> dict[str, Any]:

@@ -11,6 +11,9 @@ from schedules.progress import Progress
 FORCED_AFTER_SECONDS = 12
 """A step of a large model may take long; then the cycle is given up in the middle of it."""
 
+ASKED = "holdtrue stop"
+"""Why it stops where a person said so, and no signal came."""
+
 
 class Abandoned(BaseException):
     """What is running is given up: nothing of it is committed. No `except Exception` holds it up."""
@@ -65,7 +68,8 @@ class Interruptible:
 def on_signals(stop: Callable[[str], None]) -> Iterator[None]:
     """For the length of a block, SIGTERM and SIGINT call `stop` with a word for why.
 
-    Whoever has not left the block `FORCED_AFTER_SECONDS` later, or hears a second signal, is thrown out: `Abandoned`.
+    Whoever has not left the block `FORCED_AFTER_SECONDS` later, or hears a second signal, is thrown out: `Abandoned`;
+    and again after as many seconds more.
     """
     heard: list[int] = []
 
@@ -77,6 +81,7 @@ def on_signals(stop: Callable[[str], None]) -> Iterator[None]:
         stop("Ctrl-C" if number == signal.SIGINT else signal.Signals(number).name)
 
     def force(_number: int, _frame: FrameType | None) -> None:
+        signal.alarm(FORCED_AFTER_SECONDS)  # telling others that it ended may take too long as well
         raise Abandoned
 
     before = [(kind, signal.signal(kind, hear)) for kind in (signal.SIGTERM, signal.SIGINT)]

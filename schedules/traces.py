@@ -33,26 +33,32 @@ class Sample:
     def begin(self, task: str) -> None:
         """A cycle that trains `task`."""
         self.task = task
-        self._chosen: dict[str, list[Episode]] = {TRAINED: [], FAILED: []}
+        self._trained: list[Episode] = []
+        self._failed: dict[float, dict[str, list[Episode]]] = {}
+        self.at(1.0)
+
+    def at(self, share: float) -> None:
+        """The candidate is at this share of the way; failures of where it is at last are the chosen ones."""
+        self._here = self._failed.setdefault(share, {})
 
     def played(self, episodes: Sequence[Episode]) -> None:
         """Fresh episodes; those of the last round stay, spread over its groups."""
         own = [episode for episode in episodes if episode.task == self.task]
         if own and self.most:
-            self._chosen[TRAINED] = own[:: max(1, len(own) // self.most)][: self.most]
+            self._trained = own[:: max(1, len(own) // self.most)][: self.most]
 
-    def examined(self, adapter: str, episodes: Sequence[Episode]) -> None:
-        """An exam; of the candidate's, failures are chosen, the tasks in turn."""
-        if adapter != "candidate":
-            return
-        tasks = dict.fromkeys(episode.task for episode in episodes)
-        failed = [[e for e in episodes if e.task == task and not e.success][: self.most] for task in tasks]
-        turns = [episode for turn in zip_longest(*failed) for episode in turn if episode is not None]
-        self._chosen[FAILED] = turns[: self.most]
+    def examined(self, episodes: Sequence[Episode]) -> None:
+        """A part of the candidate's exam."""
+        for episode in episodes:
+            failed = self._here.setdefault(episode.task, [])
+            if not episode.success and len(failed) < self.most:
+                failed.append(episode)
 
     def taken(self) -> list[dict[str, Any]]:
         """The chosen, as JSON-able data with their pictures."""
-        return [_episode(role, episode) for role, episodes in self._chosen.items() for episode in episodes]
+        turns = [episode for turn in zip_longest(*self._here.values()) for episode in turn if episode is not None]
+        chosen = {TRAINED: self._trained, FAILED: turns[: self.most]}
+        return [_episode(role, episode) for role, episodes in chosen.items() for episode in episodes]
 
 
 def _episode(role: str, episode: Episode) -> dict[str, Any]:

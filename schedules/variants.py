@@ -61,9 +61,14 @@ def variants_json(stream: StreamSettings, committed: Sequence[Committed]) -> dic
     return {"names": names, "scores": scores, "scores_ci": [[c and c.half_width for c in row] for row in cells]}
 
 
-def run_facts(stream: StreamSettings) -> dict[str, Any]:
-    """The exam of a whole run, and the regimes that no cycle trains: their columns tell of generalisation alone."""
-    trained = {plan.task for plan in stream.cycles}
+def run_facts(stream: StreamSettings, lived: Sequence[Committed] | None = None) -> dict[str, Any]:
+    """The exam of a whole run, and the regimes that no cycle trains: their columns tell of generalisation alone.
+
+    Args:
+        lived: cycles of a life so far, which follows no plan; None where the planned cycles lead.
+    """
+    planned = {plan.task for plan in stream.cycles}
+    trained = planned if lived is None else {entry.report["task"] for entry in lived[1:]}
     never = [name for name in stream.regimes if name not in trained]
     columns = [*stream.regimes, *names_of(stream, stream.regimes)]
     return exam_facts(columns, stream.exam.episodes) | {"never_trained": never}

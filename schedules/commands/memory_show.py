@@ -9,6 +9,7 @@ from rich.console import Console
 from envs.component import UserError
 from envs.types import Episode, Step
 from memory.overview import Past, past, similar_ids
+from memory.schema import LIVED
 from schedules.checkpoint import Committed
 from schedules.commands.remembering import Run, in_words, opened, say
 from schedules.commands.tables import table
@@ -69,7 +70,9 @@ def step_row(number: int, step: Step) -> tuple[str, ...]:
 def lines(episode: Episode, became: Past, cycles: list[Committed]) -> list[str]:
     """Who played it, when it was rehearsed, and which adapters learned from it."""
     played = next((entry for entry in cycles if entry.cycle == episode.cycle), None)
-    if episode.cycle == 0:
+    if episode.group == LIVED:
+        told = [f"Lived through before the end of cycle {episode.cycle}, which did not learn from it."]
+    elif episode.cycle == 0:
         told = ["Lived in before any training."]
     elif played is None:
         told = [f"Played in cycle {episode.cycle}, which isn't over yet."]
@@ -78,7 +81,8 @@ def lines(episode: Episode, became: Past, cycles: list[Committed]) -> list[str]:
         told = [f"Played in cycle {episode.cycle}, whose candidate was {verdict}."]
     told += [f"Drawn in cycle {draw.cycle} for {draw.use}: {draw.why}" for draw in became.drawn]
     told.append(f"Rehearsed {became.uses} times, last in cycle {became.seen}." if became.uses else "Never rehearsed.")
-    learned = learners(cycles, {episode.cycle, became.seen} | used_in(became))
+    own = {episode.cycle} if episode.group != LIVED else set()
+    learned = learners(cycles, own | used_in(became))
     told.append(f"Adapters that learned from it: {', '.join(learned.direct) or 'none'}.")
     if learned.descended:
         told.append(f"Adapters that go on from these: {', '.join(learned.descended)}.")
@@ -87,7 +91,8 @@ def lines(episode: Episode, became: Past, cycles: list[Committed]) -> list[str]:
 
 def used_in(became: Past) -> set[int]:
     """Cycles that learned from it, beside the one that played it."""
-    return {draw.cycle for draw in became.drawn} | {pair.cycle for pair in became.pairs}
+    rehearsed = {became.seen} if became.uses else set()
+    return rehearsed | {draw.cycle for draw in became.drawn} | {pair.cycle for pair in became.pairs}
 
 
 def tell_made(console: Console, became: Past) -> None:

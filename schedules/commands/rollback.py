@@ -17,14 +17,16 @@ def main(args: Namespace) -> None:
     console = Console()
     folder = run_folder(args)
     with Database(folder / DATABASE, durability="full") as database:
-        entry = roll_back(Ledger(database), folder, args.to)
+        ledger = Ledger(database)
+        entry = roll_back(ledger, folder, args.to)
+        command = "holdtrue serve" if ledger.fact("command") == "serve" else "holdtrue run --resume"
         say(console, f"{entry.report['verdict'][0].upper()}{entry.report['verdict'][1:]}.")
         if told := catch_up(database, folder):
             say(console, told)
     for line in following(entry.report["after"]):
         say(console, line)
     if not finished(folder):
-        say(console, f"A run goes on from it:  holdtrue run --resume --dir {folder}")
+        say(console, f"A run goes on from it:  {command} --dir {folder}")
 
 
 def following(scores: dict[str, float]) -> list[str]:

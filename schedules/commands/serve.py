@@ -2,6 +2,7 @@
 
 import shlex
 from argparse import Namespace
+from contextlib import suppress
 from pathlib import Path
 
 from rich.console import Console
@@ -15,7 +16,7 @@ from schedules.folder import RUNS
 from schedules.progress import for_console
 from schedules.served import ServedLoop
 from schedules.service import Service, watching_the_clock
-from schedules.stopping import on_signals
+from schedules.stopping import ASKED, Abandoned, on_signals
 
 
 def main(args: Namespace) -> None:
@@ -42,8 +43,10 @@ def serve(stream: StreamSettings, folder: Path, console: Console) -> None:
         service = Service(loop, control)
         say(console, intention(loop))
         say(console, f"Say something to it from another terminal:  holdtrue status --dir {shlex.quote(str(folder))}")
-        with on_signals(service.stop), watching_the_clock(loop), progress:
-            service.serve()
+        with suppress(Abandoned), on_signals(service.stop):
+            with suppress(Abandoned), watching_the_clock(loop), progress:  # a second signal may come while it unwinds
+                service.serve()
+            end_timeline(loop, service, console)
         say(console, f"Stopped by {service.stopping}; what was committed and lived is kept.")
     finally:
         if control is not None:
@@ -52,3 +55,12 @@ def serve(stream: StreamSettings, folder: Path, console: Console) -> None:
         if loop.life is not None:
             loop.life.close()
         loop.close()
+
+
+def end_timeline(loop: ServedLoop, service: Service, console: Console) -> None:
+    """Draw the last figures; MLflow says `FINISHED` where a person asked for the end, and `KILLED` after a signal."""
+    if loop.tracker.ids is None:
+        return
+    trouble = loop.tracker.finish("FINISHED" if service.stopping == ASKED else "KILLED")
+    if trouble:
+        say(console, trouble)

@@ -13,6 +13,7 @@ from memory.forgetting import Wanted, forget, going
 from memory.images import content_key
 from memory.parts import open_parts
 from memory.preferences import make_pair
+from memory.schema import LIVED
 from memory.store import ReplayMemory
 from memory.unit_vectors import unit
 from tests.memory.making import assert_consistent, bits, episode, step
@@ -105,6 +106,16 @@ def test_the_dry_list_changes_nothing_and_says_what_goes(database, memory, lived
     assert memory.ids() == ["a", "b", "private"]
     assert len(list(memory.pairs())) == 2
     assert_consistent(database, memory)
+
+
+def test_what_was_merely_lived_through_taught_no_cycle_until_it_was_rehearsed(database, memory, rng):
+    """It bears the number of the cycle that did not see it; 5 rehearses it. The control: what cycle 3 played."""
+    memory.add([episode("lived", rng, "life", cycle=3, group=LIVED), episode("played", rng, "life", cycle=3)])
+    opened = open_parts(database)
+    assert going(opened, Wanted(id="lived")).taught == set()
+    assert going(opened, Wanted(id="played")).taught == {3}
+    database.execute("UPDATE episodes SET seen = 5, uses = 1 WHERE id = 'lived'")
+    assert going(opened, Wanted(id="lived")).taught == {5}
 
 
 @pytest.mark.parametrize(

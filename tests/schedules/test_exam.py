@@ -96,6 +96,13 @@ def test_a_regime_that_no_cycle_trains_is_told_of(tiny_folder: Path) -> None:
     assert run_facts(stream_of(tiny_folder, cycles=cycles))["never_trained"] == ["copycat"]
 
 
+def test_a_life_trains_what_was_due_and_not_what_was_planned(tiny_folder: Path) -> None:
+    """Its plan trains both; its only cycle so far trained `renamed`, and a rollback trained nothing."""
+    told = [Committed(i, {"task": task}, {}, "") for i, task in enumerate(["", "renamed", ""])]
+    assert run_facts(stream_of(tiny_folder), told)["never_trained"] == ["copycat"]
+    assert run_facts(stream_of(tiny_folder))["never_trained"] == []
+
+
 @pytest.mark.parametrize(
     ("variants", "told"),
     [

@@ -60,7 +60,8 @@ def test_three_quarters_of_the_way_are_saved_and_are_the_next_champion(
     assert (first["share"], second["share"]) == (0.75, 1.0)
     assert first["verdict"].endswith("at 0.75 of the way; the whole way was refused: by decree")
     assert judged[0] > judged[1] > 0, "KL on old observations is measured anew, and three quarters are nearer"
-    assert first["update"]["kl_old_tasks"] == judged[0]
+    assert first["update"]["kl_old_tasks"] == judged[1], "of what became champion, not of the whole way"
+    assert second["update"]["kl_old_tasks"] == judged[2]
     assert [name for name, _ in asked] == ["cycle-001", "cycle-002"]
     assert all(count >= 8 for _, count in asked)
     wanted = [torch.lerp(old, new, 0.75) for old, new in zip(weights["champion"], weights["learned"], strict=True)]

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from serving import cycles_done, every, living_stream, prepared, serve
 from streams import small_stream, write_stream
 
 from envs.component import UserError
@@ -64,6 +65,18 @@ def test_what_it_learned_from_is_what_the_database_says(whole: Path) -> None:
         assert found["drawn"]["count"] == len(drawn) > 0
         assert sorted(row[0] for row in drawn) == found["drawn"]["ids"]
         assert found["pairs"]["count"] == len(rows(whole, found["how"]["pairs"]))
+
+
+def test_what_is_lived_while_a_cycle_learns_is_none_of_its_episodes(
+    tiny_folder: Path, migrated: Path, tmp_path: Path
+) -> None:
+    """16 of cycle 1's first round and 16 of its second are its own; what was lived bears its number as well."""
+    folder = prepared(tmp_path / "run", migrated)
+    serve(living_stream(tiny_folder, triggers=[every(10)]), folder, cycles_done(1))
+    found = read(folder / "adapters/cycle-001")
+    assert len(rows(folder, "SELECT 1 FROM episodes WHERE cycle = 1 AND grp = 'life'")) >= 10
+    assert found["episodes"]["count"] == 32
+    assert sorted(name for (name,) in rows(folder, found["how"]["episodes"])) == found["episodes"]["ids"]
 
 
 def test_a_manifest_changes_no_adapter(whole: Path, tmp_path: Path) -> None:

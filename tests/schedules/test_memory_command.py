@@ -117,6 +117,18 @@ def test_show(folder: Path, capsys: pytest.CaptureFixture) -> None:
     assert "Played in cycle 2, which isn't over yet." in said(capsys, "show", "0/small/2/copycat/0/0/0")
 
 
+def test_show_of_what_was_merely_lived_through(folder: Path, capsys: pytest.CaptureFixture) -> None:
+    """It bears the number of cycle 1, which was promoted and did not see it, until cycle 1 is said to rehearse it."""
+    with Database(folder / "run.db") as database:
+        database.execute("UPDATE episodes SET grp = 'life' WHERE id = ?", (PLAYED,))
+    told = said(capsys, "show", PLAYED)
+    assert "Lived through before the end of cycle 1, which did not learn from it." in told
+    assert "Adapters that learned from it: none." in told
+    with Database(folder / "run.db") as database:
+        database.execute("UPDATE episodes SET uses = 1 WHERE id = ?", (PLAYED,))
+    assert "Adapters that learned from it: adapters/cycle-001." in said(capsys, "show", PLAYED)
+
+
 def test_export(folder: Path, capsys: pytest.CaptureFixture) -> None:
     assert said(capsys, "export", "out").startswith("Written to out: 56 episodes, 56 steps, ")
     assert (Path("out") / "steps.parquet").is_file()

@@ -76,7 +76,7 @@ def test_keys_and_nulls(run: dict[str, Any], tmp_path: Path) -> None:
     first = read["cycles"][0]
     assert set(first) == {
         "cycle", "task", "algorithm", "reason", "before", "after", "update", "accepted", "verdict", "decisions",
-        "seconds", "cost_multiplier", "recalled", "share", "exam", "variants", "within", "back_to",
+        "seconds", "cost_multiplier", "recalled", "share", "exam", "variants", "within", "back_to", "gain",
     }  # fmt: skip
     assert first["update"]["kl_new"] is None
     assert first["update"]["metrics"] == {"loss": None, "entropy": 0.5}

@@ -88,6 +88,14 @@ def test_the_adapter_before_is_champion_again(folder: Path, capsys: pytest.Captu
     assert told["cycles"][-1]["accepted"] is False
 
 
+def test_a_life_goes_on_by_being_served(folder: Path, capsys: pytest.CaptureFixture) -> None:
+    with Database(folder / "run.db") as database:
+        Ledger(database).replace_fact("command", "serve")
+    assert back(folder) == 0
+    assert f"A run goes on from it:  holdtrue serve --dir {folder}\n" in capsys.readouterr().out
+    assert report(folder)["exam"]["never_trained"] == []
+
+
 def test_what_was_taken_back_counts_in_no_figure(folder: Path) -> None:
     """Before: gaps goto (0, 3) and new (1, 2): forgetting (.55 + 0)/2. After: goto (0, 4): .05, new (1, 4): 0.
 

@@ -5,13 +5,16 @@ import io
 import shutil
 import threading
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from agent.rehearsal import Rehearsal
 from envs.types import Action, Episode, Observation, Step, StopReason
+from schedules.forked import Forked
 from schedules.traces import FAILED, LONGEST, TRAINED, Sample, write
 from schedules.tracking import Tracker, tracking_uri
 
@@ -39,21 +42,49 @@ def test_of_the_last_round_spread_over_its_groups() -> None:
     assert chosen(sample) == []
 
 
-def test_failures_of_the_candidates_exam_the_tasks_in_turn() -> None:
-    exam = [episode(f"{task}/{i}", task, success=i == 0) for task in ("goto", "new") for i in range(4)]
+def test_failures_of_all_parts_of_the_candidates_exam_the_tasks_in_turn() -> None:
+    """Two parts of one task, then another task: each part adds to what came before it; of each task the first are told.
+
+    A share of the way is another candidate; where it is refused as well, the whole way is what the report tells of.
+    """
     sample = Sample(3)
     sample.begin("new")
-    sample.examined("champion", exam)
+    sample.examined([episode(f"new/{i}", success=i == 0) for i in range(2)])
+    sample.examined([episode(f"new/{i}", success=False) for i in range(2, 6)])
+    sample.examined([episode(f"goto/{i}", "goto", success=i == 0) for i in range(4)])
+    assert chosen(sample) == [(FAILED, "new/1"), (FAILED, "goto/1"), (FAILED, "new/2")]
+    whole = chosen(sample)
+    sample.at(0.75)
+    sample.examined([episode("share", success=False)])
+    assert chosen(sample) == [(FAILED, "share")]
+    sample.at(1.0)
+    assert chosen(sample) == whole
+    sample.begin("new")
     assert chosen(sample) == []
-    sample.examined("candidate", exam)
-    assert chosen(sample) == [(FAILED, "goto/1"), (FAILED, "new/1"), (FAILED, "goto/2")]
+
+
+def test_only_the_candidates_own_exam_is_traced() -> None:
+    """What it sits is told to the sample by the candidate itself: other exams of the loop leave no trace."""
+    failed = [episode("failed", success=False)]
+    sample = Sample(3)
+    sample.begin("new")
+    loop: Any = SimpleNamespace(sample=sample, examine=lambda *_: ({}, failed), policy=SimpleNamespace(snapshot=list))
+    candidate = Forked(loop, "new", cast(Rehearsal, None), None)
+    loop.examine("candidate", ["new/variant"])
+    assert chosen(sample) == []
+    candidate.move(1.0)
+    candidate.sit(["new"], range(1))
+    assert chosen(sample) == [(FAILED, "failed")]
+    loop.policy.restore = loop.policy.interpolate = lambda *_: None
+    candidate.move(0.75)
+    assert chosen(sample) == []
 
 
 def test_none_where_none_are_wanted() -> None:
     sample = Sample(0)
     sample.begin("new")
     sample.played([episode("a")])
-    sample.examined("candidate", [episode("b", success=False)])
+    sample.examined([episode("b", success=False)])
     assert sample.taken() == []
 
 
