@@ -104,7 +104,9 @@ def is_plain(model: Any) -> bool:
     Nor does it do what a short trial may not reach: scale far positions (Ministral 3) or cut off large values (OLMo).
     """
     wanted, config = takes(model.base_model.forward), model.config.get_text_config()
-    if getattr(config, "clip_qkv", None) is not None or SCALE_OF_FAR in (getattr(config, "rope_parameters", None) or {}):
+    if getattr(config, "clip_qkv", None) is not None or SCALE_OF_FAR in (
+        getattr(config, "rope_parameters", None) or {}
+    ):
         return False
     return masks_hold(model) and not any(mark in name for name in wanted for mark in ("grid", "cross_attention"))
 
