@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from agent.aside import Aside
 from agent.inspection import TOLERANCE, round_trip
 from agent.learner import Learner, UpdateSettings
 from agent.lesson import Lesson
@@ -80,6 +81,26 @@ def test_acting_goes_on_with_half(policy: Policy, monkeypatch: pytest.MonkeyPatc
     assert all(np.allclose(a.logprobs, b.logprobs, atol=1e-5) for a, b in zip(after, before, strict=True))
     act(policy, CHOICES)
     assert policy.budget.halvings == full.refused, "it was found once"
+
+
+def test_memory_that_runs_out_aside_halves_nothing_of_the_learning(
+    policy: Policy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nor the other way round; each remembers its own."""
+    aside = Aside(policy)
+    full = Full(policy.engine.read, 40, ERRORS["cuda"])
+    with monkeypatch.context() as patch:
+        patch.setattr(policy.engine, "read", full)
+        with aside.turn():
+            act(policy, CHOICES)
+            there = policy.budget.tokens, policy.budget.halvings
+    assert there == (1024 // 2**full.refused, full.refused)
+    assert full.refused > 0
+    assert (policy.budget.tokens, policy.budget.halvings) == (1024, 0)
+    policy.budget.tokens = 512
+    with aside.turn():
+        assert (policy.budget.tokens, policy.budget.halvings) == there
+    assert policy.budget.tokens == 512
 
 
 def test_an_open_answer_broken_off_halfway_is_said_again_with_the_same_luck(
