@@ -1,7 +1,7 @@
 """The champion acts while the candidate learns, in turns, and the learning doesn't notice: not by a single bit.
 
-Which rows share a forward depends on what is kept of earlier ones, and a decision may rest on operations counted. So
-whoever acts aside has caches and counts of its own.
+Which rows share a forward depends on what is kept of earlier ones and on how often memory ran out, and a decision may
+rest on operations counted. So whoever acts aside has caches, counts and a token budget of its own.
 """
 
 from collections.abc import Iterator
@@ -26,6 +26,7 @@ class Aside:
         self._states = LowerStates(policy.engine.kept.limit_bytes)
         self._pictures: Kept[Any] = Kept(policy.vision.kept.limit_bytes)
         self._tallies = (Tally(), Tally())
+        self._budget = (policy.budget.tokens, policy.budget.halvings)
         self._prompts: dict[tuple[Any, ...], Prompt] = {}
         self._longest = 0
 
@@ -45,7 +46,7 @@ class Aside:
 
     def _exchange(self) -> None:
         """Ours for theirs, and back."""
-        policy = self._policy
+        policy, budget = self._policy, self._policy.budget
         decider, engine, vision, prompter = policy.decider, policy.engine, policy.vision, policy.prompter
         decider.kept, self._opinions = self._opinions, decider.kept
         engine.kept, self._states = self._states, engine.kept
@@ -53,3 +54,4 @@ class Aside:
         (decider.tally, vision.tally), self._tallies = self._tallies, (decider.tally, vision.tally)
         prompter.prompts, self._prompts = self._prompts, prompter.prompts
         prompter.longest_seen, self._longest = self._longest, prompter.longest_seen
+        (budget.tokens, budget.halvings), self._budget = self._budget, (budget.tokens, budget.halvings)

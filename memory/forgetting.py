@@ -133,15 +133,22 @@ def _matching_episodes(database: Database, wanted: Wanted) -> list[tuple[Any, ..
 
 
 def _and_those_that_show(database: Database, wanted: Wanted) -> list[tuple[Any, ...]]:
-    """What matches, and the episodes that were shown any of it as an example: a copy stands in their prompts."""
+    """What matches, and the episodes that were shown any of it as an example: a copy stands in their prompts.
+
+    Nobody knows of what cycle an episode was that has been evicted: all that is of before some cycle takes its copies.
+    """
     found = _matching_episodes(database, wanted)
     names = {row[1] for row in found} | ({wanted.id} if wanted.id is not None else set())
     steps = database.execute("SELECT number, info FROM steps WHERE instr(info, ?)", (f'"{FRONT}"',)).fetchall()
-    fronts = ((number >> STEP_BITS, json.loads(info).get(FRONT)) for number, info in steps)
-    numbers = {row[0] for row in found}
-    showing = {n for n, front in fronts if front is not None and not names.isdisjoint(front["episodes"])} - numbers
+    fronts = [(number >> STEP_BITS, json.loads(info).get(FRONT)) for number, info in steps]
+    shown = [(number, set(front["episodes"])) for number, front in fronts if front is not None]
+    if wanted.before is not None and wanted.task is None and wanted.id is None:
+        there = {name for (name,) in database.execute("SELECT id FROM episodes")}
+        names |= {name for _, some in shown for name in some} - there
+    numbers = {number for number, some in shown if not names.isdisjoint(some)} - {row[0] for row in found}
     sql = f"SELECT {_ROW} FROM episodes WHERE number = ?"
-    return sorted([*found, *(database.execute(sql, (number,)).fetchone() for number in showing)])
+    rows = (database.execute(sql, (number,)).fetchone() for number in numbers)
+    return sorted([*found, *(row for row in rows if row is not None)])  # a step may belong to no episode
 
 
 def _matching(database: Database, table: str, wanted: Wanted, made: _Made) -> list[tuple[Any, ...]]:

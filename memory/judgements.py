@@ -56,9 +56,12 @@ class Judgements:
         self._database.execute("DELETE FROM judgements WHERE cycle > ?", (cycle,))
 
     def forget_gone(self, cycles: Sequence[int]) -> None:
-        """Delete those of these cycles whose episodes are all gone, in the caller's transaction."""
+        """Delete those whose episodes are all gone, when episodes of these cycles went, in the caller's transaction.
+
+        Of these cycles or earlier: so what once stayed behind goes too.
+        """
         sql = (
-            "DELETE FROM judgements WHERE cycle = ? AND NOT EXISTS (SELECT 1 FROM json_each(judgements.episodes) "
+            "DELETE FROM judgements WHERE cycle <= ? AND NOT EXISTS (SELECT 1 FROM json_each(judgements.episodes) "
             "JOIN episodes ON episodes.id = json_each.value)"
         )
-        self._database.executemany(sql, [(cycle,) for cycle in cycles])
+        self._database.execute(sql, (max(cycles, default=-1),))

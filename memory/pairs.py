@@ -82,12 +82,15 @@ class Pairs:
         return over
 
     def forget_gone(self, cycles: Sequence[int]) -> None:
-        """Delete those of these cycles whose episodes are all gone, in the caller's transaction."""
+        """Delete those whose episodes are all gone, when episodes of these cycles went, in the caller's transaction.
+
+        Of these cycles or earlier: so what once stayed behind goes too.
+        """
         sql = (
-            "SELECT number FROM pairs WHERE cycle = ? AND episodes <> '[]' AND NOT EXISTS (SELECT 1 FROM "
+            "SELECT number FROM pairs WHERE cycle <= ? AND episodes <> '[]' AND NOT EXISTS (SELECT 1 FROM "
             "json_each(pairs.episodes) JOIN episodes ON episodes.id = json_each.value)"
         )
-        self.delete([number for cycle in cycles for (number,) in self._database.execute(sql, (cycle,))])
+        self.delete([number for (number,) in self._database.execute(sql, (max(cycles, default=-1),))])
 
     def forget_after(self, cycle: int) -> int:
         """Delete pairs of later cycles, in the caller's transaction; returns how many."""

@@ -1,5 +1,6 @@
 """What can be mended of a damaged memory: what can't be read goes and is named, counts and index are made anew."""
 
+from memory.judgements import Judgements
 from memory.parts import Parts
 from memory.schema import STEP_BITS
 from memory.verify import Health
@@ -49,12 +50,16 @@ def rebuild(parts: Parts) -> None:
 def _remove(parts: Parts, health: Health) -> None:
     """Not by `Episodes.delete`: what that needs to read may be what is damaged."""
     database = parts.database
-    lengths = dict(database.execute("SELECT number, length FROM episodes"))
+    rows = database.execute("SELECT number, length, cycle FROM episodes").fetchall()
+    lengths = {number: length for number, length, _ in rows}
     parts.vectors.drop([(number, lengths[number]) for number in health.episodes])
     database.executemany("DELETE FROM episodes WHERE number = ?", [(number,) for number in health.episodes])
     database.executemany("DELETE FROM pairs WHERE number = ?", [(number,) for number in health.pairs])
     for sql in _ORPHANS:
         database.execute(sql)
+    cycles = [cycle for number, _, cycle in rows if number in health.episodes]
+    parts.pairs.forget_gone(cycles)
+    Judgements(database).forget_gone(cycles)
 
 
 def _count_again(parts: Parts) -> None:

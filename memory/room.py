@@ -22,7 +22,8 @@ def make_room(
     """Evict until there are no more than `capacity` episodes and, if it is bounded, `capacity_mb` megabytes.
 
     What an eviction frees is known only afterwards, since pictures are shared: it is repeated, each time with as many
-    fewer episodes as their mean size calls for. Nothing is left if the pictures of pairs alone are too many.
+    fewer episodes as their mean size calls for. Pairs of an evicted episode, and their pictures, are expected to go
+    with it; if the pictures of pairs that name no episode are too many alone, no episode is left.
 
     Returns:
         How many were evicted.

@@ -87,13 +87,13 @@ class Successes:
         within = int(np.searchsorted(np.cumsum([length for *_, length in episodes]), MOST, side="right"))
         places: list[Place] = []
         seeds: list[int] = []
-        vectors = [np.empty((0, self._embedder.dimension), np.float32)]
+        vectors = [np.empty((0, self._embedder.dimension), np.float32)]  # scaled one by one: a copy of all is too much
         for number, name, seed, _ in reversed(episodes[:within]):
             steps = self._usable_steps(number)
             places += [Place(name, step) for step in steps]
             seeds += [seed] * len(steps)
-            vectors.append(self._vectors.get(number)[steps])
-        return _Steps(places, np.array(seeds, np.int64), unit(np.concatenate(vectors)))
+            vectors.append(unit(self._vectors.get(number)[steps]))
+        return _Steps(places, np.array(seeds, np.int64), np.concatenate(vectors))
 
     def _usable_steps(self, episode: int) -> list[int]:
         span = (episode << STEP_BITS, (episode + 1) << STEP_BITS)

@@ -288,6 +288,17 @@ TEXT_FAMILIES: dict[str, Callable[[], Built]] = {
     "granite": words_only("granite", logits_scaling=3.0),
     "cohere": words_only("cohere", logit_scale=0.5),
     "qwen3": words_only("qwen3", head_dim=16),
+    "ministral3": words_only(
+        "ministral3",
+        head_dim=16,
+        rope_parameters={
+            "rope_type": "yarn",
+            "rope_theta": 1e4,
+            "factor": 2.0,
+            "original_max_position_embeddings": 16,
+            "llama_4_scaling_beta": 0.5,
+        },
+    ),
 }
 
 

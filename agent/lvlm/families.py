@@ -18,6 +18,8 @@ NOT_PROMPT = ("input_ids", "attention_mask", "labels")
 ANSWER_TYPES = {"paligemma": 1}
 """Token type of an answer behind the prompt: 0 is text, but in PaliGemma 0 is the prefix that sees both ways."""
 IMAGE_TOKEN_NAMES = ("image_token_id", "image_token_index")
+SCALE_OF_FAR = "llama_4_scaling_beta"
+"""Among a config's rope parameters: queries grow with their position, beyond so many."""
 LOGIT_TOLERANCE = 1e-4
 
 
@@ -97,8 +99,15 @@ def looks_across(model: Any) -> bool:
 
 
 def is_plain(model: Any) -> bool:
-    """Whether words and pictures in order are all that the body wants, each seeing all before it and nothing else."""
-    wanted = takes(model.base_model.forward)
+    """Whether words and pictures in order are all that the body wants, each seeing all before it and nothing else.
+
+    Nor does it do what a short trial may not reach: scale far positions (Ministral 3) or cut off large values (OLMo).
+    """
+    wanted, config = takes(model.base_model.forward), model.config.get_text_config()
+    if getattr(config, "clip_qkv", None) is not None or SCALE_OF_FAR in (
+        getattr(config, "rope_parameters", None) or {}
+    ):
+        return False
     return masks_hold(model) and not any(mark in name for name in wanted for mark in ("grid", "cross_attention"))
 
 

@@ -62,6 +62,13 @@ def norm(module: nn.Module, x: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def turn(heads: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """`heads` `[B, L, H, D]` turned by the angles of their positions: `cos` and `sin` for as many heads or more."""
-    turned: Tensor = Turn.apply(heads, *(part[:, :, : heads.shape[2]] for part in (cos, sin)))
+    """`heads` `[B, L, H, D]` turned by the angles of their positions: `cos` and `sin` for as many heads or more.
+
+    In one step only in float32: of shorter numbers the family rounds each product, and so must we.
+    """
+    cos, sin = cos[:, :, : heads.shape[2]], sin[:, :, : heads.shape[2]]
+    if heads.dtype != torch.float32:
+        first, second = heads.chunk(2, -1)
+        return heads * cos + torch.cat((-second, first), -1) * sin
+    turned: Tensor = Turn.apply(heads, cos, sin)
     return turned

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from agent.aside import Aside
 from agent.inspection import TOLERANCE, round_trip
 from agent.learner import Learner, UpdateSettings
 from agent.lesson import Lesson
@@ -23,7 +24,7 @@ from agent.policy import Policy
 from agent.rehearsal import Rehearsal
 from envs.component import UserError
 from envs.types import Choices, Observation, Reply
-from tests.agent.learning import given
+from tests.agent.learning import given, spoken
 from tests.tiny_families import build_family
 
 CHOICES = ("turn left", "turn right", "go forward")
@@ -82,6 +83,26 @@ def test_acting_goes_on_with_half(policy: Policy, monkeypatch: pytest.MonkeyPatc
     assert policy.budget.halvings == full.refused, "it was found once"
 
 
+def test_memory_that_runs_out_aside_halves_nothing_of_the_learning(
+    policy: Policy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nor the other way round; each remembers its own."""
+    aside = Aside(policy)
+    full = Full(policy.engine.read, 40, ERRORS["cuda"])
+    with monkeypatch.context() as patch:
+        patch.setattr(policy.engine, "read", full)
+        with aside.turn():
+            act(policy, CHOICES)
+            there = policy.budget.tokens, policy.budget.halvings
+    assert there == (1024 // 2**full.refused, full.refused)
+    assert full.refused > 0
+    assert (policy.budget.tokens, policy.budget.halvings) == (1024, 0)
+    policy.budget.tokens = 512
+    with aside.turn():
+        assert (policy.budget.tokens, policy.budget.halvings) == there
+    assert policy.budget.tokens == 512
+
+
 def test_an_open_answer_broken_off_halfway_is_said_again_with_the_same_luck(
     policy: Policy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -130,12 +151,12 @@ def learn(policy: Policy, tokens: int) -> Rehearsal:
 def test_a_round_is_read_before_its_steps_are_cut(policy: Policy) -> None:
     """A round played elsewhere, of prompts that this policy has not seen: 96 tokens are 8 of the longest, of 12."""
     policy.budget.tokens = 96
-    told = [step(seen, CHOICES) for seen in ASKED]
+    episodes = spoken(policy, [seen.text for seen in ASKED], rewards=(0.0,), lengths=(1,))
     policy.forget()
     assert policy.samples_per_forward == 96, "nothing is known to be longer than a token"
-    lesson = Lesson(policy, lambda *_: Round([told_episode(told)]), Rehearsal([], None), np.random.default_rng(0))
+    lesson = Lesson(policy, given([episodes]), Rehearsal([], None), np.random.default_rng(0))
     next(Learner("test", lesson, UpdateSettings(rounds=1)).rounds())
-    assert policy.samples_per_forward == 96 // max(len(policy.prompter.prompt(seen)) for seen in ASKED) < 12
+    assert policy.samples_per_forward == 96 // max(len(policy.prompter.prompt(seen)) for seen in ASKED) < 13
 
 
 @pytest.mark.parametrize("where", ["forward", "backward"])

@@ -20,7 +20,7 @@ from envs.component import UserError
 from envs.types import Observation
 from tests.plain import closed_log_probs
 from tests.tiny import build_tiny
-from tests.tiny_families import FAMILIES, TEXT_FAMILIES, build_family
+from tests.tiny_families import FAMILIES, TEXT_FAMILIES, build_family, words_only
 
 CHAIN = ("turn left", "turn right", "go forward")
 TREE = ("go", "go forward", "turn", "turn left", "turn right", "x y z", "x q z")
@@ -222,3 +222,13 @@ def test_only_language_layers_are_adapted(policy: Policy) -> None:
     tower = policy.checkpoint.tower
     assert all(name.startswith(f"{tower}.layers.") for name in policy.adapters.modules)
     assert "vision" not in tower
+
+
+@pytest.mark.parametrize("changes", [{}, {"clip_qkv": 8.0}], ids=["plain", "clipped"])
+def test_what_a_short_trial_may_not_reach_is_asked_for(changes: dict[str, float], tmp_path: Path) -> None:
+    """OLMo's layers are Llama's, but for values cut off where they get large: no trial says that they never do."""
+    model, words = words_only("olmo", **changes)()
+    model.save_pretrained(tmp_path)
+    words.save_pretrained(tmp_path)
+    policy = Policy(ModelSettings(path=str(tmp_path), threads=1), LoraSettings(rank=4))
+    assert (policy.engine.tower is None) == bool(changes)

@@ -211,7 +211,10 @@ def test_a_pair_met_again_names_all_whose_answers_it_is(database, memory, rng):
 
 @pytest.mark.parametrize("wanted", [Wanted(before=3), Wanted(id="private")])
 def test_an_episode_that_was_shown_it_goes_with_it(database, memory, lived, rng, tmp_path, wanted):
-    """Its prompt holds a copy. What shows another one stays, and so does info that JSON calls no number."""
+    """Its prompt holds a copy. What shows another one stays, and so does info that JSON calls no number.
+
+    What shows one that was evicted goes only where all that is of before some cycle goes: nobody knows of when it was.
+    """
     home = lived[2]
 
     def shown(name, number, *episodes):
@@ -219,12 +222,22 @@ def test_an_episode_that_was_shown_it_goes_with_it(database, memory, lived, rng,
         front = {"text": 3, "pictures": 0, "episodes": list(episodes)}
         return episode(name, rng, cycle=number, steps=(step(seen, info={FRONT: front, "x": float("nan")}),))
 
-    memory.add([shown("copy", 4, "a", "private"), shown("free", 4, "later"), shown("later", 3, "gone")])
+    memory.add([
+        shown("copy", 4, "a", "private"), shown("free", 4, "later"), shown("later", 3), shown("old", 5, "later", "gone")
+    ])  # fmt: skip
     opened = open_parts(database)
     what = going(opened, wanted)
-    assert what.names == (("a", "b", "private", "copy") if wanted.id is None else ("private", "copy"))
+    assert what.names == (("a", "b", "private", "copy", "old") if wanted.id is None else ("private", "copy"))
     assert {2, 4} <= what.taught
     forget(opened, what)
     assert MARKER.encode() not in raw(tmp_path)
     fresh = ReplayMemory(database, HashEmbedder(32))
-    assert fresh.ids() == (["free", "later"] if wanted.id is None else ["a", "b", "free", "later"])
+    assert fresh.ids() == (["free", "later"] if wanted.id is None else ["a", "b", "free", "later", "old"])
+
+
+@pytest.mark.parametrize("wanted", [Wanted(before=1), Wanted(id="private")])
+def test_steps_that_belong_to_no_episode_are_no_hindrance(database, memory, lived, rng, wanted):
+    front = {"text": 3, "pictures": 0, "episodes": ["private", "gone"]}
+    memory.add([episode("copy", rng, cycle=4, steps=(step(Observation("fine"), info={FRONT: front}),))])
+    database.execute("UPDATE steps SET number = 77 << 20 WHERE number = 4 << 20")
+    assert "copy" not in going(open_parts(database), wanted).names

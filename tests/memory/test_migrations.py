@@ -140,7 +140,20 @@ def test_by_hand(database):
     vectors = unpack_vectors(halved.pop(1), 2)
     assert vectors[:3].tolist() == [[1229 / 2048, 1638 / 2048], [0, 0], [-1, 0]]
     assert not np.isfinite(vectors[3]).all()
-    assert halved == {2: b"", 3: b"", 4: b""}
+    assert halved == {2: b"", 3: b"\0", 4: b"\0"}
+
+
+@pytest.mark.parametrize("spoilt", ["substr(data, 2)", "'no bytes'"])
+def test_vectors_that_were_cut_short_are_refused_as_before(old, spoilt):
+    """And not taken for an episode without steps."""
+    path = old(2)
+    with Database(path) as database:
+        database.execute(f"UPDATE vectors SET data = {spoilt} WHERE episode = 2")
+        database.migrate("memory", MIGRATIONS)
+        vectors = Vectors(database, EMBEDDER)
+        with pytest.raises(UserError, match="vectors of episode 2 are cut short"):
+            vectors.get(2)
+        assert list(verify(open_parts(database)).episodes) == [2]
 
 
 def test_a_reembedding_that_was_begun_goes_on(old, tmp_path, monkeypatch):

@@ -9,6 +9,7 @@ from envs.types import Observation
 from memory import pairs as pairs_module
 from memory.database import Database
 from memory.embedding import HashEmbedder
+from memory.judgements import Judgement
 from memory.preferences import PreferencePair
 from memory.store import MemorySettings, ReplayMemory
 from tests.memory.making import action, assert_consistent, bits, episode, picture
@@ -51,6 +52,18 @@ def test_pairs_of_other_cycles_are_left_alone(database, rng):
     memory.add_pairs([pair(0, rng, "a", cycle=1), pair(1, rng, "b", cycle=2)])
     memory.settle(rng)
     assert margins(memory) == [{"a": 0, "b": 1}[name] for name in memory.ids()]
+
+
+def test_what_an_older_version_left_behind_goes_when_something_goes_next(database, rng):
+    """Its episode went in a cycle that is over; later cycles, and pairs that say no episode, are left alone."""
+    memory = opened(database, capacity=1)
+    memory.add([episode(name, rng, cycle=2) for name in "ab"])
+    memory.add_pairs([pair(i, rng, *names, cycle=i) for i, names in enumerate([("gone",), (), ("gone",), ("gone",)])])
+    memory.add_judgements([Judgement(bytes([i] * 16), "j", "goto", i, ("gone",), 1.0) for i in range(4)])
+    memory.settle(rng)
+    assert margins(memory) == [1, 3]
+    assert list(memory.judged([bytes([i] * 16) for i in range(4)])) == [bytes([3] * 16)]
+    assert_consistent(database, memory)
 
 
 def test_the_capacity_keeps_a_uniform_sample_whatever_came_when(tmp_path, rng):

@@ -79,6 +79,16 @@ def test_the_oldest_are_left_out_of_too_many(memory, monkeypatch):
     assert nearest(memory, 0, k=9) == [[("b", 0), ("b", 1), ("c", 0), ("c", 1)]]
 
 
+def test_no_copy_of_all_vectors_in_float64_is_made(memory, monkeypatch):
+    """Lengths are summed in float64: of one episode's steps at a time, and of the queries."""
+    seen = []
+    inner = successes.unit
+    monkeypatch.setattr(successes, "unit", lambda vectors: (seen.append(len(vectors)), inner(vectors))[1])
+    memory.add([of(f"e{i}", *range(i, i + 3)) for i in range(5)])
+    assert len(nearest(memory, 1, 2)) == 2
+    assert seen == [*[3] * 5, 2]
+
+
 def test_against_brute_force(database):
     """300 episodes of few colours and words, so that many are equal; all is done again in plain Python."""
     rng = np.random.default_rng(1)

@@ -6,6 +6,7 @@ import pytest
 from envs.types import Observation
 from memory.database import DamagedError, Database
 from memory.embedding import HashEmbedder
+from memory.judgements import Judgement
 from memory.parts import open_parts
 from memory.preferences import PreferencePair
 from memory.repair import rebuild, repair
@@ -70,6 +71,26 @@ def test_a_spoilt_episode_is_named_and_removed_and_no_other(database, lived, sql
     memory = ReplayMemory(database, HashEmbedder(32))
     assert bits(memory.get(list("bcdef"))) == bits(lived[1:])
     assert memory.ids() == list("bcdef")
+    assert_consistent(database, memory)
+
+
+def test_what_was_made_of_a_spoilt_episode_goes_with_it(database, memory, lived, rng):
+    """Unless another of its episodes stays. Its pictures go too."""
+
+    def pair(number, *episodes):
+        seen = Observation(f"<image>{number}?", (picture(rng),))
+        return PreferencePair(seen, None, action("x"), action("y"), float(number), "r", None, "goto", 0, episodes)
+
+    memory.add_pairs([pair(2, "a"), pair(3, "a", "b")])
+    memory.add_judgements([Judgement(bytes(16), "j", "goto", 0, ("a",), 1.0)])
+    memory.add_judgements([Judgement(bytes(15) + b"b", "j", "goto", 0, ("a", "b"), 1.0)])
+    database.execute("UPDATE steps SET info = '{' WHERE number = 1 << 20")
+    opened = open_parts(database)
+    repair(opened, verify(opened))
+    assert verify(opened).sound
+    memory = ReplayMemory(database, HashEmbedder(32))
+    assert [one.margin for one in memory.pairs()] == [1.0, 3.0]
+    assert list(memory.judged([bytes(16), bytes(15) + b"b"])) == [bytes(15) + b"b"]
     assert_consistent(database, memory)
 
 
