@@ -20,6 +20,8 @@ KEPT = 16_384
 ALARMS_KEPT = 1000
 LATE = 64
 """Episodes of a task by which one tells how it goes of late."""
+HEARD = "heard"
+"""The fact that keeps the number of the newest alarm at the last promotion: a new champion answers for no older one."""
 MIGRATIONS = [
     [
         "CREATE TABLE life_facts (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID",
@@ -138,8 +140,13 @@ class Diary:
         }
 
     def reset(self) -> None:
-        """Forget what the watch has seen, in the transaction that promotes (or writes the last of what is kept)."""
+        """Forget what the watch has seen, in the transaction that promotes, or writes the last of what is kept."""
         self.database.execute("DELETE FROM life_lived")
+
+    def promoted(self) -> None:
+        """In the transaction that makes another champion: what was seen and heard was of the one before."""
+        self.note(HEARD, self.mark()["alarm"])
+        self.reset()
 
     def mark(self) -> dict[str, Any]:
         """Where everything stands now, so that it can be counted from here on."""
@@ -169,12 +176,13 @@ def mark(store: Any) -> dict[str, Any]:
 
 
 def since(store: Any, before: Mapping[str, Any]) -> dict[str, Any]:
-    """What happened since a mark, as the fields of `schedules.triggers.Status`."""
+    """What happened since a mark, as the fields of `schedules.triggers.Status`; alarms since a promotion only."""
     now = mark(store)
+    heard = store.execute("SELECT value FROM life_facts WHERE name = ?", (HEARD,)).fetchone()
     lived = {name: count - before["lived"].get(name, 0) for name, count in now["lived"].items()}
     alarms = store.execute(
         "SELECT regime, json_extract(alarm, '$.sentence') FROM life_alarms WHERE number > ? ORDER BY number",
-        (before["alarm"],),
+        (max(before["alarm"], json.loads(heard[0]) if heard else 0),),
     ).fetchall()
     judged = store.execute(
         "SELECT source, count(*) FROM judgements WHERE number > ? GROUP BY source", (before["judgement"],)

@@ -27,6 +27,8 @@ from schedules.watch import Watch
 Clock = Callable[[], datetime]
 ROOM_EVERY = 1024
 """Lived episodes after which memory is brought back to its bounds where no cycle does it."""
+ROOMY = "roomy"
+"""The fact that keeps how many were lived when that was done last."""
 
 
 class Life:
@@ -51,7 +53,7 @@ class Life:
         self._asked = self.come.next
         self._pool = WorldPool({name: regime.world for name, regime in stream.regimes.items()}, stream.workers)
         self._living = Living(loop.policy, self._pool, stream.service.worlds, self._tickets())
-        self._crowd = self.decisions = 0
+        self.decisions = 0
 
     def close(self) -> None:
         """Close the worlds."""
@@ -67,10 +69,12 @@ class Life:
 
     def make_room(self) -> None:
         """Bring memory back to its bounds now and then; never while a cycle learns."""
-        if self._crowd >= ROOM_EVERY:
-            self._crowd = 0
+        if self.come.total - (self.diary.fact(ROOMY) or 0) < ROOM_EVERY:
+            return
+        with self.loop.database.transaction():
             self.loop.memory.settle(generator(self.loop.stream.seed, "life", self.come.next))
-            self.loop.memory.save_index()
+            self.diary.note(ROOMY, self.come.total)
+        self.loop.memory.save_index()
 
     def promoted(self) -> None:
         """Another champion lives from now on; what was under way begins anew with it."""
@@ -114,7 +118,6 @@ class Life:
                 self.diary.reset()
         if begins_anew:
             self.watch.reset()
-        self._crowd += len(episodes)
         self.decisions += len(observations)
         for _, alarm in alarms:
             loop.progress.done(f"Alarm: {alarm.sentence}.")

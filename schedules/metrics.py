@@ -98,7 +98,7 @@ class ScoreMatrix:
 
     def with_regimes(self, regimes: Sequence[Regime]) -> "ScoreMatrix":
         """The same rows, of columns that begin or end elsewhere from here on."""
-        return ScoreMatrix(tuple(regimes), self.rows, self.primary, self.accepted)
+        return replace(self, regimes=tuple(regimes))
 
     @property
     def names(self) -> tuple[str, ...]:

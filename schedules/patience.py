@@ -72,10 +72,20 @@ def stop_if_paused(loop: Loop) -> None:
     Raises:
         UserError: saying why, and how to go on.
     """
-    why, cycle = pause(loop), loop.next_cycle - 1
-    if why and loop.ledger.fact(PAUSED) != cycle:
-        loop.ledger.note(PAUSED, cycle)
+    if why := untold_pause(loop):
+        note_pause(loop)
         raise UserError(why)
+
+
+def untold_pause(loop: Loop) -> str:
+    """See `pause`; "" also where it was told after this cycle before, whatever was rolled back since."""
+    why = pause(loop)
+    return why if why and loop.ledger.fact(PAUSED) != _reports(loop)[-1]["cycle"] else ""
+
+
+def note_pause(loop: Loop) -> None:
+    """The pause after the last cycle is told: it is not told again."""
+    loop.ledger.note(PAUSED, _reports(loop)[-1]["cycle"])
 
 
 def _reports(loop: Loop) -> list[dict[str, Any]]:

@@ -8,7 +8,7 @@ together with the next one, and the reason says so.
 
 import json
 import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -17,7 +17,7 @@ from typing import Any, Protocol
 
 from memory.database import Database
 from schedules import diary
-from schedules.serving import ALARMED, TriggerPlan
+from schedules.serving import ALARMED, TriggerPlan, regimes_of
 from schedules.triggers import Status, Trigger, build_trigger
 
 PERSON = "a person"
@@ -111,7 +111,7 @@ class Triggers:
             reason = None if self._waits(plan) else trigger.due(status)
             if not reason:
                 return ""
-            task = plan.task if plan.task != ALARMED else worst(status)
+            task = plan.task if plan.task != ALARMED else worst(status, regimes_of(plan.when))
             if not put(self._store, plan.called, task, plan.update, reason, now):
                 return ""
             self._count_from(plan, now)
@@ -144,11 +144,16 @@ class Triggers:
         return self._store.execute(sql, (plan.called,)).fetchone() is not None
 
 
-def worst(status: Status) -> str:
-    """The regime of the last alarm; else the one that went worst; else nothing: whatever is lived in."""
-    if status.alarms:
-        return status.alarms[-1][0]
-    means = {name: sum(told) / len(told) for name, told in status.outcomes.items()}
+def worst(status: Status, among: Collection[str] = ()) -> str:
+    """The regime of the last alarm; else the one that went worst; else nothing: whatever is lived in.
+
+    Args:
+        among: the regimes that may be it; none where all may.
+    """
+    alarmed = [name for name, _ in status.alarms if not among or name in among]
+    if alarmed:
+        return alarmed[-1]
+    means = {name: sum(told) / len(told) for name, told in status.outcomes.items() if not among or name in among}
     return min(means, key=lambda name: means[name], default="")
 
 

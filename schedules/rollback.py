@@ -44,7 +44,7 @@ def roll_back(ledger: Ledger, folder: Path, to: int | None) -> Committed:
     with ledger.database.transaction():
         ledger.commit(entry, slim(record))
         if ledger.fact("command") == "serve":
-            Diary(ledger.database).reset()
+            Diary(ledger.database).promoted()
     return entry
 
 

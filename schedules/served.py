@@ -69,5 +69,5 @@ class ServedLoop(Loop):
         if report is not None and self.due is not None:
             done(self.database, self.due.id, report.cycle)
         if report is not None and report.accepted:
-            self.diary.reset()
+            self.diary.promoted()
             Story(self.database).promoted(self.diary.come().total)

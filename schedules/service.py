@@ -19,10 +19,10 @@ from schedules.cycle import begin, run_cycle
 from schedules.folder import DATABASE
 from schedules.life import Clock, Life
 from schedules.metrics import ExamResult
-from schedules.patience import pause
+from schedules.patience import note_pause, untold_pause
 from schedules.queue import PERSON, Due, SideDoor, Triggers, first_due, put
 from schedules.served import ServedLoop
-from schedules.serving import slot
+from schedules.serving import by_the_clock, slot
 from schedules.stopping import Abandoned, Interruptible
 
 LOOK_SECONDS = 1
@@ -81,7 +81,7 @@ class Service:
         now = self.clock()
         self.control.beat(now, self._doing)
         for command in self.control.heard():
-            self._obey(command, now)
+            self._obey(command)
         late = behind(self.control.last_beat())
         if late and not self._said_behind:
             self.loop.progress.done(
@@ -113,6 +113,7 @@ class Service:
             self.loop.committing = False
         elif not self.stopping:
             self.loop.tell()  # it may have been stopped after its last commit
+        self._pause_if_refused()
         self.life = self.loop.life = Life(self.loop, self.loop.diary, self.clock)
 
     def _live(self) -> bool:
@@ -122,8 +123,8 @@ class Service:
         if doing != self._doing:
             self._doing = doing
             self._display.phase("life", doing)
+        self.life.make_room()  # before the tick: so what was committed decides when, also after a kill
         episodes = self.life.tick()
-        self.life.make_room()
         if episodes:
             self._display.tick(self.life.decisions, self.life.come.total)
         return bool(episodes)
@@ -137,9 +138,13 @@ class Service:
         loop.due, loop.committing = None, False
         if report.accepted:
             self.life.promoted()
-        refused = pause(loop)
-        if refused:
+        self._pause_if_refused()
+
+    def _pause_if_refused(self) -> None:
+        """Read off the commits, so that a kill between a commit and this loses no pause; noted once it is said."""
+        if refused := untold_pause(self.loop):
             self.control.pause(refused)
+            note_pause(self.loop)
             self._display.done(refused)
 
     def _there(self, task: str) -> str:
@@ -157,12 +162,13 @@ class Service:
         scores: dict[str, ExamResult] = self.loop.last_scores(self.loop.next_cycle)
         return min(lived_in, key=lambda name: scores[name].mean if name in scores else 0.0)
 
-    def _obey(self, command: Command, now: datetime) -> None:
+    def _obey(self, command: Command) -> None:
         if command.what == "stop":
             self.stop("holdtrue stop")
         elif command.what == "cycle":
             reason = f"asked for by a person at {command.made_at[:19].replace('T', ' ')} UTC"
-            put(self.loop.database, PERSON, command.about, self._update_for(command.about), reason, now)
+            asked = datetime.fromisoformat(command.made_at)  # several may be heard at one moment
+            put(self.loop.database, PERSON, command.about, self._update_for(command.about), reason, asked)
 
     def _update_for(self, task: str) -> dict[str, object]:
         """The update of the first trigger, or planned cycle, of this task; else the first one."""
@@ -174,9 +180,12 @@ class Service:
 
 @contextmanager
 def watching_the_clock(loop: ServedLoop, clock: Clock = utc_now) -> Iterator[BackgroundScheduler]:
-    """For the length of a block, a thread puts what is due by the clock into the queue."""
+    """For the length of a block, a thread puts what is due by the clock alone into the queue.
+
+    What is lived decides the rest: the thread that lives looks at it, at moments that no clock chooses.
+    """
     door = SideDoor(loop.folder / DATABASE)
-    triggers = Triggers(door, loop.stream.service.triggers, clock())
+    triggers = Triggers(door, [plan for plan in loop.stream.service.triggers if by_the_clock(plan.when)], clock())
     defaults = {"coalesce": True, "max_instances": 1, "misfire_grace_time": None}
     scheduler = BackgroundScheduler(timezone=UTC, job_defaults=defaults)
     scheduler.add_job(lambda: triggers.look(clock()), "interval", seconds=LOOK_SECONDS)

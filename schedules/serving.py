@@ -10,6 +10,9 @@ from envs.component import Settings, filled
 ALARMED = "alarmed"
 """As a trigger's task: the regime of its last alarm; where there was none, the one that went worst lately."""
 
+CLOCKS = ("cron", "interval")
+"""Triggers that look at nothing but the time."""
+
 
 class LifePhase(Settings):
     """A stretch of the life: the world drifts where one ends and the next begins.
@@ -128,6 +131,21 @@ def before(name: str, replaces: Mapping[str, str | None]) -> list[str]:
 def slot(name: str, replaces: Mapping[str, str | None]) -> str:
     """The first regime of the chain: what is lived in there drifts, and keeps its name."""
     return [name, *before(name, replaces)][-1]
+
+
+def by_the_clock(trigger: Mapping[str, Any]) -> bool:
+    """Whether the clock alone decides when a trigger is due: it is `cron` or `interval`, or made of nothing else."""
+    parts = trigger.get("of", ())
+    return all(by_the_clock(part) for part in parts) if parts else trigger.get("type") in CLOCKS
+
+
+def regimes_of(trigger: Mapping[str, Any]) -> frozenset[str]:
+    """The regimes that a trigger looks at alone; none where any regime may make it due."""
+    parts = [regimes_of(part) for part in trigger.get("of", ())]
+    if trigger.get("type") == "any_of" and not all(parts):
+        return frozenset()
+    own = [trigger["task"]] if trigger.get("task") else []
+    return frozenset(own).union(*parts)
 
 
 def _tasks(trigger: Mapping[str, Any]) -> list[str]:

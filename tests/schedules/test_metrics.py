@@ -253,3 +253,12 @@ def test_a_skill_is_what_was_known_or_learned():
     assert start.extended("B", False, {}).skills == {"A"}, "a refused candidate has taught the champion nothing"
     assert start.extended("B", True, {}).skills == {"A", "B"}
     assert worked().skills == {"A", "B", "C", "D"}
+
+
+def test_columns_that_begin_later_leave_what_was_taken_back_out_of_force() -> None:
+    """Cycle 4 is taken back, then a regime begins in row 6: rows 0 to 3 and the rollback lead to the champion."""
+    back = worked().returned(3)
+    later = back.with_regimes((*REGIMES, Regime("D", added_at=6)))
+    assert later.in_force == back.in_force == [0, 1, 2, 3, 5]
+    assert later.trainings("B") == [1]
+    assert (later.regimes[3].added_at, later.rows) == (6, back.rows)

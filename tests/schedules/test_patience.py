@@ -10,12 +10,13 @@ import pytest
 from streams import small_stream, write_stream
 
 from agent.learner import UpdateSettings
+from envs.component import UserError
 from schedules import patience
 from schedules.checkpoint import Ledger
 from schedules.cli import main
 from schedules.config import CyclePlan, load_stream
 from schedules.gate import GateSettings
-from schedules.patience import eased, pause, refusals, slower
+from schedules.patience import eased, pause, refusals, slower, stop_if_paused
 
 
 def told(*cycles: tuple[str, bool]) -> list[dict[str, Any]]:
@@ -134,6 +135,27 @@ def test_a_rollback_is_no_refusal() -> None:
         loop = SimpleNamespace(stream=stream, committed=committed, folder="run", goes_on="resume")
         reports[-1].setdefault("verdict", "refused")
         assert bool(pause(loop)) is paused
+
+
+def test_a_rollback_pauses_nothing_again() -> None:
+    """Six refusals paused the run, and that was told; then a rollback made row 7. Who resumes has read why already."""
+    facts: dict[str, Any] = {}
+    ledger = SimpleNamespace(fact=facts.get, note=facts.__setitem__)
+    reports = [{**report, "verdict": "refused"} for report in told(*[("a", False)] * 6)]
+    taken_back = {"task": "", "accepted": False, "cycle": 7, "verdict": "rolled back", "back_to": 0}
+
+    def resumed(reports: list[dict[str, Any]]) -> Any:
+        committed = [SimpleNamespace(report=report) for report in [{}, *reports]]
+        stream = SimpleNamespace(gate=GateSettings())
+        return SimpleNamespace(
+            stream=stream, committed=committed, next_cycle=len(committed), folder="run", goes_on="resume", ledger=ledger
+        )
+
+    with pytest.raises(UserError, match="paused after cycle 6"):
+        stop_if_paused(resumed(reports))
+    stop_if_paused(resumed(reports))
+    stop_if_paused(resumed([*reports, taken_back]))
+    assert facts == {patience.PAUSED: 6}
 
 
 def test_a_rate_that_is_not_written_is_slowed_all_the_same() -> None:

@@ -4,6 +4,7 @@ import threading
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -12,8 +13,11 @@ from serving import START
 from memory.database import Database
 from memory.schema import MIGRATIONS
 from schedules.diary import Come, Diary
+from schedules.lived import Lived
 from schedules.queue import SideDoor, Triggers, done, first_due, migrate, put
+from schedules.service import watching_the_clock
 from schedules.serving import TriggerPlan
+from schedules.watch import Alarm
 
 HOUR = timedelta(hours=1)
 NIGHTLY = {"when": {"type": "cron", "line": "0 3 * * *"}, "task": "goto", "update": {"type": "grpo"}}
@@ -145,6 +149,57 @@ def test_two_threads_that_look_at_once_make_one_due(store: Database) -> None:
     for door in doors:
         door.close()
     assert len(made) == len(set(made)) == 20
+
+
+def test_the_thread_makes_due_only_what_the_clock_alone_decides(store: Database) -> None:
+    """12 episodes are lived, and a second has passed: the event and the mix with it wait for the thread that lives."""
+    second = {"type": "interval", "seconds": 1}
+    event = {"type": "episodes", "count": 10}
+    update = {"update": {"type": "grpo"}}
+    plans = [
+        {"name": "clock", "when": {"type": "all_of", "of": [second, {"type": "any_of", "of": [second]}]}, **update},
+        {"name": "event", "when": event, **update},
+        {"name": "mix", "when": {"type": "any_of", "of": [second, {"type": "any_of", "of": [event]}]}, **update},
+    ]
+    told = [TriggerPlan.model_validate(plan) for plan in plans]
+    loop: Any = SimpleNamespace(
+        folder=store.path.parent, stream=SimpleNamespace(service=SimpleNamespace(triggers=told))
+    )
+    diary, now = Diary(store), [START]
+    Triggers(store, told, START).look(START)
+    with watching_the_clock(loop, lambda: now[0]) as scheduler:
+        diary.write(Come(13, (), {"goto": 12}), [], [], START)
+        now[0] += timedelta(seconds=1)
+        scheduler.get_jobs()[0].func()
+    assert store.execute("SELECT trigger FROM loop_queue").fetchall() == [("clock",)]
+    assert len(Triggers(store, told, START).look(now[0])) == 2
+
+
+def seen(place: int, task: str, reward: float) -> tuple[str, Lived]:
+    return task, Lived(place, f"{place}", task, reward)
+
+
+@pytest.mark.parametrize(
+    ("when", "task"),
+    [
+        ({"type": "drift"}, "cards"),
+        ({"type": "drift", "task": "goto"}, "goto"),
+        ({"type": "all_of", "of": [{"type": "drift", "task": "goto"}, {"type": "episodes", "count": 2}]}, "goto"),
+        ({"type": "any_of", "of": [{"type": "drift", "task": "goto"}, {"type": "episodes", "count": 2}]}, "cards"),
+        ({"type": "success", "task": "words", "below": 0.9, "last": 2}, "words"),
+    ],
+)
+def test_alarmed_is_what_made_it_due(store: Database, when: dict[str, Any], task: str) -> None:
+    """An alarm of `goto`, then one of `cards`; `words` goes badly. A trigger that names regimes looks at no others."""
+    looks = triggers(store, {"when": when, "update": {"type": "grpo"}})
+    looks.look(START)
+    lived = [seen(1, "words", 0.0), seen(2, "words", 0.0), seen(3, "cards", 1.0), seen(4, "goto", 1.0)]
+    alarms = [(name, Alarm(4, name, "reward", 0.5, f"{name} fell", ())) for name in ("goto", "cards")]
+    Diary(store).write(Come(5, (), {"words": 2, "cards": 1, "goto": 1}), lived, alarms, START)
+    assert len(looks.look(START)) == 1
+    due = first_due(store)
+    assert due is not None
+    assert due.task == task
 
 
 def test_come_knows_what_was_lived_out_of_order() -> None:
