@@ -21,7 +21,7 @@ class FakePolicy:
 
     def __init__(self, *_: Any) -> None:
         self.checkpoint = SimpleNamespace(identity="fake")
-        self.budget = SimpleNamespace(tokens=1)
+        self.budget = SimpleNamespace(tokens=1, halvings=0)
         self.operations = SimpleNamespace(back_to=lambda total: None)
         self.prompter = SimpleNamespace(prompts={}, longest_seen=0)
         self.decider, self.vision = (SimpleNamespace(kept=Kept[Any](0), tally=Tally()) for _ in range(2))

@@ -1,7 +1,8 @@
 """Resume equals never stopped: `kill -9` at any moment, and report, adapters and memory end bit for bit the same.
 
 What may differ: seconds, the time of day, where MLflow and the folder lie, the order in which SQLite's free pages are
-used again (`bytes`), and the name that a store draws for itself.
+used again (`bytes`), and the name that a store draws for itself. Numbers that SQLite gives stand here for their order:
+what a killed cycle had played is dropped, and no number is given twice, so that the index can't take one for another.
 """
 
 import contextlib
@@ -19,6 +20,9 @@ from typing import Any
 
 import pytest
 from streams import small_stream, write_stream
+
+from memory.images import unpack_numbers
+from memory.schema import STEP_BITS
 
 TIMED = {"seconds", "bytes", "time_ms", "mlflow"}
 """Keys of a report or record that a second run of the same stream would not repeat either."""
@@ -93,18 +97,36 @@ def state(folder: Path) -> dict[str, Any]:
     return {"report": lasting(json.loads((folder / "report.json").read_text())), "adapters": adapters} | tables(folder)
 
 
-def tables(folder: Path) -> dict[str, Any]:
-    """Every row of the run's database, but for the name of the store."""
+def tables(folder: Path) -> dict[str, list[str]]:
+    """Every row of the run's database, but for the name of the store and what the index has followed."""
     with contextlib.closing(sqlite3.connect(folder / "run.db")) as database:
+        database.row_factory = sqlite3.Row
         names = [name for (name,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
         rows = {name: database.execute(f'SELECT * FROM "{name}"').fetchall() for name in names}
-    rows["facts"] = [row for row in rows["facts"] if row[0] != "store"]
-    return {name: sorted(repr(row_of(row)) for row in some) for name, some in rows.items()}
+    rows["facts"] = [row for row in rows["facts"] if row["name"] != "store"]
+    del rows["changes"], rows["sqlite_sequence"]
+    orders = {
+        name: {number: place for place, number in enumerate(sorted(r["number"] for r in rows[name]))}
+        for name in ("episodes", "pictures")
+    }
+    return {name: sorted(repr(row_of(name, dict(row), orders)) for row in some) for name, some in rows.items()}
 
 
-def row_of(row: tuple[Any, ...]) -> list[Any]:
-    """A row, with the timed parts of what is JSON left out."""
-    return [lasting(read(cell)) for cell in row]
+def row_of(table: str, row: dict[str, Any], orders: dict[str, dict[int, int]]) -> dict[str, Any]:
+    """A row with places in order in place of numbers, and the timed parts of what is JSON left out."""
+    episodes, pictures = orders["episodes"], orders["pictures"]
+    if table == "steps":
+        row["number"] = (episodes[row["number"] >> STEP_BITS], row["number"] % (1 << STEP_BITS))
+    elif table == "vectors":
+        row["episode"] = episodes[row["episode"]]
+    elif table in ("pictures", "picture_data"):
+        row["number"] = pictures[row["number"]]
+    elif table in ("episodes", "drawn", "pairs", "judgements"):
+        del row["number"]
+    for name in ("pictures", "final_pictures"):
+        if isinstance(row.get(name), bytes):
+            row[name] = [pictures[number] for number in unpack_numbers(row[name])]
+    return {name: lasting(read(cell)) for name, cell in row.items()}
 
 
 def read(cell: Any) -> Any:

@@ -109,7 +109,7 @@ def test_committed_trials_change_the_choice(
     def rewritten(self: Loop, task: str) -> int:
         for entry in self.committed[1:]:
             won = entry.report["algorithm"] == f"hybrid/{winner}"
-            entry.report.update({"before": {"copycat": 0.0}, "after": {"copycat": float(won)}})
+            entry.report.update({"before": {"copycat": 0.0}, "after": {"copycat": float(won)}, "gain": float(won)})
         return real(self, task)
 
     monkeypatch.setattr(Loop, "begin_cycle", rewritten)
