@@ -76,12 +76,16 @@ class Control:
         """Why it is paused; "" if it is not."""
         return str(self._fact("paused") or "")
 
-    def heard(self) -> list[Command]:
-        """Commands that were left, each once."""
-        if self._connection.execute("SELECT 1 FROM commands LIMIT 1").fetchone() is None:  # reading takes no lock
-            return []
-        rows = self._connection.execute("DELETE FROM commands RETURNING what, about, made_at").fetchall()
-        return [Command(*row) for row in rows]
+    def heard(self) -> Iterator[Command]:
+        """Commands that were left, in order.
+
+        Each is forgotten once it was dealt with: one that a kill came between is heard again, and a cycle that is put
+        into the queue twice, for the same moment, is there once.
+        """
+        rows = self._connection.execute("SELECT id, what, about, made_at FROM commands ORDER BY id").fetchall()
+        for number, *said in rows:
+            yield Command(*said)
+            self._connection.execute("DELETE FROM commands WHERE id = ?", (number,))
 
     def forget_stops(self) -> None:
         """A stop that was said to one who no longer serves is not meant for the next."""
