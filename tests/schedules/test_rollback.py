@@ -15,10 +15,9 @@ from typing import Any
 
 import pytest
 from ledgers import Made, aliases, three_cycles
-from streams import small_stream, write_stream
 
 from memory.database import Database
-from schedules import candidates, record, rollback
+from schedules import record, rollback
 from schedules.checkpoint import Committed, Ledger
 from schedules.cli import main
 from schedules.commands import rollback as command
@@ -255,47 +254,6 @@ def test_who_goes_on_from_what_was_taken_back(folder: Path) -> None:
     committed, _ = state(folder)
     assert learners(committed, {3}).descended == ()
     assert learners(committed, {1}).descended == ("adapters/cycle-003", "adapters/cycle-005")
-
-
-def test_planned_cycles_go_on_from_it_and_none_is_skipped(
-    tiny_folder: Path, tmp_path: Path, migrated: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Stopped at the end of the second of two cycles, rolled back to the untouched model, resumed: both are there.
-
-    What the given-up cycle had played is gone, although the rollback has its number.
-    """
-    stream = write_stream(tmp_path / "small.yaml", small_stream(tiny_folder))
-    folder = tmp_path / "run"
-    folder.mkdir()
-    shutil.copy(migrated, folder / "mlflow.db")
-    judged = []
-    with monkeypatch.context() as patch:
-
-        def once(*args: Any) -> Any:
-            judged.append(args)
-            if len(judged) == 2:
-                raise KeyboardInterrupt
-            return judge(*args)
-
-        judge = candidates.judge
-        patch.setattr(candidates, "judge", once)
-        assert main(["run", str(stream), "--dir", str(folder)]) == 130
-    assert back(folder) == 0
-    assert main(["run", "--resume", "--dir", str(folder)]) == 0
-    told = report(folder)
-    assert [(c["cycle"], c["task"], c["reason"]) for c in told["cycles"]] == [
-        (1, "renamed", "planned: cycle 1 of 2"),
-        (2, "", "asked for: holdtrue rollback"),
-        (3, "copycat", "planned: cycle 2 of 2"),
-    ]
-    first, third = (
-        json.loads((folder / f"adapters/cycle-{number:03d}/manifest.json").read_text()) for number in (1, 3)
-    )
-    assert third["parent"] == first["parent"], "both go on from the untouched model"
-    with contextlib.closing(sqlite3.connect(folder / "run.db")) as database:
-        played = database.execute("SELECT cycle, count(*) FROM episodes GROUP BY cycle ORDER BY cycle").fetchall()
-    assert played == [(0, 8), (1, 32), (3, 16)]
-    assert (folder / "finished").exists()
 
 
 def test_one_transaction(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
