@@ -29,7 +29,7 @@ from schedules.comparison import ExamResult
 from schedules.config import StreamSettings, effective
 from schedules.metrics import ScoreMatrix
 from schedules.record import send
-from schedules.report import CycleReport, cycle_json, slim, tracking_record
+from schedules.report import CycleReport, cycle_json, tracking_record
 from schedules.timeline import last_row, timeline
 from schedules.tracking import QUIET, Tracker, TrackingIds, ui_command
 
@@ -80,7 +80,7 @@ def record(folder: Path, cycles: int) -> tuple[list[float], TrackingIds]:
             moved = champion if report and report["accepted"] else ""
             curve = [{"loss": 1.0, "kl": 0.01, "entropy": 0.5}] * 24
             told = tracking_record(matrix, 1_800_000_000_000 + 60_000 * number, report, curve, moved)
-            ledger.commit(Committed(number, report or {"cycle": 0}, last_row(matrix), champion), slim(told))
+            ledger.commit(Committed(number, report or {"cycle": 0}, last_row(matrix), champion), told)
             trouble = send(tracker, ledger, settings, matrix)
             spent.append(time.process_time() - began)
             if trouble:

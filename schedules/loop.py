@@ -29,7 +29,7 @@ from schedules.led import Led
 from schedules.lineage import MANIFEST, manifest
 from schedules.metrics import ExamResult, ScoreMatrix
 from schedules.progress import Progress
-from schedules.report import CycleReport, cycle_json, plain, slim, tracking_record
+from schedules.report import CycleReport, cycle_json, plain, tracking_record
 from schedules.seeds import generator
 from schedules.timeline import last_cycle, last_row, restore_matrix, rollbacks
 from schedules.traces import Sample
@@ -238,7 +238,7 @@ class Loop(Led):
             with self.database.transaction():
                 self.within_commit(report)
                 self.memory.settle(self.rng(cycle, "settle"))
-                self.ledger.commit(entry, {**slim(outgoing), "traces": plain(self.sample.taken())})
+                self.ledger.commit(entry, {**outgoing, "traces": plain(self.sample.taken())})
                 self.ledger.rechoose(self.policy.budget.tokens)
         self.committed.append(entry)
         self.memory.save_index()

@@ -122,7 +122,7 @@ def tracking_record(
     artifacts: Sequence[str] = (),
     reuse: Mapping[str, float] | None = None,
 ) -> dict[str, Any]:
-    """What `Tracker.record` needs of one cycle, JSON-able, so that it can wait in an outbox.
+    """What `Tracker.record` needs of one cycle beside `history`, JSON-able, so that it can wait in an outbox.
 
     Args:
         matrix: all rows up to this cycle.
@@ -140,7 +140,6 @@ def tracking_record(
             "cycle": len(matrix.rows) - 1,
             "time_ms": time_ms,
             "report": cycle,
-            **history(matrix),
             "standing": {
                 "champion": promoted[-1] if promoted else None,
                 "previous": promoted[-2] if len(promoted) > 1 else None,
@@ -158,9 +157,6 @@ def tracking_record(
     )
 
 
-HISTORY = ("tasks", "primary", "accepted", "scores", "scores_ci", "turned")
-
-
 def history(matrix: ScoreMatrix) -> dict[str, Any]:
     """The part of a tracking record that grows with the run: the ledger has it, so that no outbox need keep it."""
     return plain(
@@ -173,11 +169,6 @@ def history(matrix: ScoreMatrix) -> dict[str, Any]:
             "turned": turned(matrix),
         }
     )
-
-
-def slim(record: Mapping[str, Any]) -> dict[str, Any]:
-    """A tracking record as it waits in the outbox: without its history."""
-    return {name: value for name, value in record.items() if name not in HISTORY}
 
 
 def write_report(path: Path, run: Mapping[str, Any]) -> None:

@@ -14,7 +14,7 @@ from schedules.clock import PHASES
 from schedules.diary import Diary
 from schedules.metrics import ScoreMatrix
 from schedules.record import matrix_of, now_ms, stream_of_run
-from schedules.report import CycleReport, cycle_json, slim, tracking_record
+from schedules.report import CycleReport, cycle_json, tracking_record
 from schedules.timeline import last_row
 from schedules.variants import last_variants, variants_row
 
@@ -42,7 +42,7 @@ def roll_back(ledger: Ledger, folder: Path, to: int | None) -> Committed:
     entry = Committed(len(committed), report, outcomes, committed[row].champion)
     record = tracking_record(after, now_ms(), report)
     with ledger.database.transaction():
-        ledger.commit(entry, slim(record))
+        ledger.commit(entry, record)
         if ledger.fact("command") == "serve":
             Diary(ledger.database).promoted()
     return entry

@@ -12,7 +12,7 @@ from schedules.comparison import ExamResult
 from schedules.config import StreamSettings, effective
 from schedules.metrics import ScoreMatrix
 from schedules.record import matrix_of
-from schedules.report import CycleReport, cycle_json, slim, tracking_record
+from schedules.report import CycleReport, cycle_json, history, tracking_record
 from schedules.timeline import last_row, timeline
 from schedules.tracking import Tracker
 
@@ -34,6 +34,11 @@ def stream(cycles: Sequence[str] = ("new", "goto", "new")) -> StreamSettings:
 def exam(**right: int) -> dict[str, ExamResult]:
     """So many of `SEEDS` right."""
     return {t: ExamResult(t, tuple(range(SEEDS)), tuple(k < r for k in range(SEEDS))) for t, r in right.items()}
+
+
+def whole(matrix: ScoreMatrix, *rest: Any) -> dict[str, Any]:
+    """A tracking record as MLflow is told it: with the history that the ledger keeps."""
+    return {**tracking_record(matrix, *rest), **history(matrix)}
 
 
 class Made:
@@ -78,7 +83,7 @@ class Made:
         told: dict[str, Any] = cycle_json(report) if report else {"cycle": 0, "seconds": {}}
         adapter = champion if report and report.accepted else ""
         record = tracking_record(self.matrix, NOON + number, told if report else None, adapter=adapter)
-        self.ledger.commit(Committed(number, told, last_row(self.matrix), champion), slim(record))
+        self.ledger.commit(Committed(number, told, last_row(self.matrix), champion), record)
 
     def close(self) -> None:
         """Let others in."""

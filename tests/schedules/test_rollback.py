@@ -258,7 +258,7 @@ def test_who_goes_on_from_what_was_taken_back(folder: Path) -> None:
 
 def test_one_transaction(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where its outbox record can't be written, the rollback isn't either."""
-    monkeypatch.setattr(rollback, "slim", lambda _: {"not": {"JSON"}})
+    monkeypatch.setattr(rollback, "tracking_record", lambda *_: {"not": {"JSON"}})
     with pytest.raises(TypeError):
         back(folder)
     assert len(state(folder)[0]) == 4

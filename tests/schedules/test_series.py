@@ -14,7 +14,7 @@ from schedules.checkpoint import LIBRARIES
 from schedules.clock import PHASES
 from schedules.lineage import tags, told
 from schedules.metrics import Regime, ScoreMatrix
-from schedules.report import CycleReport, cycle_json, tracking_record
+from schedules.report import CycleReport, cycle_json, history, tracking_record
 from schedules.series import child_series, timeline_note, timeline_series
 from schedules.tracking import drawn_after
 
@@ -35,7 +35,8 @@ def record(tasks: int = 2, back: bool = False) -> dict[str, Any]:
         recalled={"age": 3}, back_to=0 if back else None,
     )  # fmt: skip
     made = tracking_record(matrix, 0, cycle_json(report), [{"loss": 0.1}], reuse={"pictures": 0.5, "decisions": 0.2})
-    return json.loads(json.dumps({**made, "drift": {"statistic": {"goto": 0.1, "new": 0.3}, "alarms": 2}}))
+    drift = {"statistic": {"goto": 0.1, "new": 0.3}, "alarms": 2}
+    return json.loads(json.dumps({**made, **history(matrix), "drift": drift}))
 
 
 def explained(series: str) -> bool:

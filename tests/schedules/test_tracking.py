@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ledgers import whole
 
 from agent.report import UpdateReport
 from envs.component import UserError
 from schedules.comparison import ExamResult
 from schedules.delivery import deliver
 from schedules.metrics import Regime, ScoreMatrix
-from schedules.report import CycleReport, cycle_json, tracking_record
+from schedules.report import CycleReport, cycle_json
 from schedules.series import flat
 from schedules.tracking import Tracker, TrackingIds, page, tracking_uri, ui_command
 
@@ -66,7 +67,7 @@ def exam(row: dict[str, int]) -> dict[str, ExamResult]:
 def records() -> list[dict[str, Any]]:
     """Examined; promoted; refused; promoted: as they would come out of the outbox, through JSON."""
     matrix = ScoreMatrix.start((Regime("goto", known=True), Regime("exchanged")), exam(ROWS[0]))
-    made = [tracking_record(matrix, NOON)]
+    made = [whole(matrix, NOON)]
     for cycle, accepted in ((1, True), (2, False), (3, True)):
         matrix = matrix.extended("exchanged", accepted, exam(ROWS[min(cycle, 2)]))
         update = UpdateReport("grpo", 3, 512, 256, 0.02, 0.004, metrics={"entropy": 0.5})
@@ -79,11 +80,7 @@ def records() -> list[dict[str, Any]]:
         )  # fmt: skip
         adapter = f"adapters/cycle-{cycle:03d}" if accepted else ""
         curve = [{"loss": 1.0, "kl": 0.0}, {"loss": 0.5, "kl": 0.1}]
-        made.append(
-            tracking_record(
-                matrix, NOON + cycle, cycle_json(report), curve, adapter, ["episode.txt"], {"pictures": 0.5}
-            )
-        )
+        made.append(whole(matrix, NOON + cycle, cycle_json(report), curve, adapter, ["episode.txt"], {"pictures": 0.5}))
     return json.loads(json.dumps(made))
 
 
@@ -254,7 +251,7 @@ def test_odd_names_and_long_values_are_no_obstacle(folder: Path) -> None:
     tracker = Tracker(folder)
     ids = tracker.start("odd", {"regimes": {name: {"known": True}}, "cycles": ["x" * 9000]})
     matrix = ScoreMatrix.start((Regime(name, known=True),), exam({name: 50}))
-    tracker.record(tracking_record(matrix, NOON))
+    tracker.record(whole(matrix, NOON))
     assert history(tracker, "success/g_ _left_right_") == [(0, 0.5)]
     params = tracker.client.get_run(ids.timeline_run_id).data.params
     assert params["regimes.g_ _left_right_.known"] == "True"
