@@ -30,7 +30,9 @@ MIGRATIONS = [
         "state TEXT NOT NULL DEFAULT 'due', cycle INTEGER, UNIQUE (trigger, due_at))",
         # what each trigger counts from: when, and where everything stood
         "CREATE TABLE loop_triggers (name TEXT PRIMARY KEY, since TEXT NOT NULL, mark TEXT NOT NULL) WITHOUT ROWID",
-    ]
+    ],
+    # asked at every tick of a life, also after thousands of cycles
+    ["CREATE INDEX loop_queue_by_state ON loop_queue (state)"],
 ]
 
 
