@@ -192,11 +192,10 @@ def since(store: Any, before: Mapping[str, Any]) -> dict[str, Any]:
         name: tuple(
             bool(reward)
             for (reward,) in store.execute(
-                "SELECT reward FROM (SELECT place, reward FROM life_lived WHERE regime = ? AND place > ? "
-                f"ORDER BY place DESC LIMIT {LATEST}) ORDER BY place",
+                f"SELECT reward FROM life_lived WHERE regime = ? AND place > ? ORDER BY place DESC LIMIT {LATEST}",
                 (name, before["place"]),
             )
-        )
+        )[::-1]
         for name in lived
     }
     return {
