@@ -192,8 +192,8 @@ def test_a_part_that_stands_for_all_is_the_same_whoever_reads_it(tmp_path, monke
 def test_what_stands_for_all_by_hand(monkeypatch):
     """Room for 10 of 16 steps, 4 of an episode at most; the best of each task come first, then the second.
 
-    Task 7: priorities .9 (3 steps), .2 (2); task 2: .5 (9 steps, so 4), .1 (2). In turn: .9 and .5, then .2 and .1: with
-    3 + 4 + 2 = 9 steps the room is full, another 2 do not fit.
+    Task 7: priorities .9 (3 steps), .2 (2); task 2: .5 (9 steps, so 4), .1 (2). In turn: .9 and .5, then .2 and .1:
+    with 3 + 4 + 2 = 9 steps the room is full, another 2 do not fit.
     """
     monkeypatch.setattr(bounded, "MOST", 10)
     monkeypatch.setattr(bounded, "EACH", 4)

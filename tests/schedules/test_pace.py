@@ -1,4 +1,4 @@
-"""What a tick of a life asks of the run's file, counted in SQLite's operations: after weeks as many as on the first day."""
+"""What a tick of a life asks of the run's file, in operations of SQLite: after weeks as many as on the first day."""
 
 from collections.abc import Iterator
 from datetime import timedelta
