@@ -2,9 +2,9 @@
 
 Of the steps that fit, up to `MOST` are all compared with, one by one. Beyond that a part of them stands for the rest,
 so that a step of a life costs as much after weeks as on its first day: episodes by their priority (a hash of the id),
-tasks in turn, each with up to `EACH` steps spread evenly. Which they are follows from what is remembered alone, not from
-the order of arrival; and since retention keeps the highest priorities too, an eviction hardly changes them. What is
-seen so, and what by all that is remembered, stands in docs/judging/drift.md.
+tasks in turn, each with up to `EACH` steps spread evenly. Which they are follows from what is remembered alone, not
+from the order of arrival; and since retention keeps the highest priorities too, an eviction hardly changes them. What
+is seen so, and what by all that is remembered, stands in docs/judging/drift.md.
 """
 
 from collections.abc import Collection

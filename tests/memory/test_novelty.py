@@ -214,3 +214,31 @@ def test_steps_of_a_long_episode_are_spread_evenly(memory, monkeypatch):
     memory.add([of("a", *range(0, 100, 10))])
     near = novelty(memory, *range(0, 100, 10), k=1)
     np.testing.assert_array_equal(np.flatnonzero(near < ROUNDING), [0, 3, 6, 9])
+
+
+@pytest.mark.parametrize(
+    ("asked", "told"),
+    [
+        ({}, [1, 0, 0, 0]),
+        ({"tasks": ["goto"]}, [1, 0, 0, 0]),
+        ({"before_cycle": 3}, [1, 1, 0, 0]),
+        ({"tasks": ["goto"], "before_cycle": 3}, [1, 1, 1, 0]),
+    ],
+)
+def test_what_came_since_the_last_look_is_compared_with(memory, asked, told):
+    """90 degrees come in a later cycle, then of another task, then of this one and earlier: 1 away, or 0 once it fits."""
+    memory.add([of("a", 0)])
+    found = [novelty(memory, 90, k=1, **asked)[0]]
+    for name, task, cycle in [("later", "goto", 3), ("other", "other", 2), ("earlier", "goto", 2)]:
+        memory.add([of(name, 90, task=task, cycle=cycle)])
+        found.append(novelty(memory, 90, k=1, **asked)[0])
+    np.testing.assert_allclose(found, told, atol=ROUNDING)
+
+
+def test_what_was_undone_is_not_compared_with(memory):
+    memory.add([of("a", 0)])
+    with pytest.raises(RuntimeError, match="undone"), memory._database.transaction():
+        memory.add([of("b", 90)])
+        np.testing.assert_allclose(novelty(memory, 90, k=1), [0], atol=ROUNDING)
+        raise RuntimeError("undone")
+    np.testing.assert_allclose(novelty(memory, 90, k=1), [1], atol=ROUNDING)
