@@ -237,17 +237,14 @@ class Catalogue:
         sql = "SELECT number FROM episodes WHERE cycle > ? AND grp <> ? ORDER BY number"
         return np.array([number for (number,) in self._database.execute(sql, (cycle, LIVED))], np.int64)
 
-    def numbers(self, tasks: Iterable[str] | None, before_cycle: int | None) -> np.ndarray | None:
-        """Numbers int64 `[m]` of episodes with steps that fit, ascending; None where nothing is asked of them."""
-        columns = self.columns()
-        if tasks is None and before_cycle is None:
-            return None
-        mask = columns["length"] > 0
+    def comparable(self, tasks: Iterable[str] | None, before_cycle: int | None) -> np.ndarray:
+        """Bool `[n]`: which have steps, and are of these tasks and of cycles before this one (None: of all)."""
+        mask = self.columns()["length"] > 0
         if tasks is not None:
             mask &= self._of_tasks(tasks)
         if before_cycle is not None:
-            mask &= columns["cycle"] < before_cycle
-        return columns["number"][mask]
+            mask &= self.columns()["cycle"] < before_cycle
+        return mask
 
     def _encode(self, rows: Sequence[tuple[Any, ...]]) -> dict[str, np.ndarray]:
         number, task, success, cycle, length, gain, priority, seen, uses, drift, size, stop = zip(*rows, strict=True)

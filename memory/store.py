@@ -4,7 +4,7 @@ SQLite is the truth; the catalogue in RAM and the vector index are made from it.
 the transaction that commits the cycle, so that a cycle which is repeated after a kill meets the same memory.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,7 +21,7 @@ from memory.embedding import Embedder, check_vectors, embed_steps
 from memory.episodes import Episodes
 from memory.images import Pictures
 from memory.judgements import Judgement, Judgements
-from memory.neighbours import nearest_steps, novelty
+from memory.novelty import Known
 from memory.paging import used_bytes
 from memory.pairs import Pairs
 from memory.preferences import PreferencePair
@@ -87,6 +87,7 @@ class ReplayMemory:
         self.draws = Draws(database)
         self._catalogue = Catalogue(database)
         self._catalogue.columns()
+        self._known = Known(database, self._catalogue, self._vectors, embedder.dimension)
 
     def add(self, episodes: Sequence[Episode], vectors: Sequence[np.ndarray] | None = None) -> int:
         """Remember episodes whose ids are new; each is safe once this returns (or once the outer transaction commits).
@@ -116,6 +117,7 @@ class ReplayMemory:
                 row = self._episodes.write(episode)
                 self._vectors.put(row[0], matrix)
             self._catalogue.append(row)
+            self._known.came(episode.task, episode.cycle)
         return len(new)
 
     def settle(self, rng: np.random.Generator) -> int:
@@ -230,19 +232,16 @@ class ReplayMemory:
         self,
         observations: Sequence[Observation] | np.ndarray,
         k: int = 8,
-        tasks: Iterable[str] | None = None,
+        tasks: Collection[str] | None = None,
         before_cycle: int | None = None,
     ) -> np.ndarray:
-        """How unlike anything remembered observations are, float32 `[n]`; see `memory.neighbours.novelty`.
+        """How unlike anything remembered observations are, float32 `[n]`; see `memory.novelty.Known.novelty`.
 
         Args:
             observations: or their vectors, float32 `[n, dimension]`.
-            k: how many remembered steps each is compared with.
-            tasks, before_cycle: steps of these only, and of cycles before this one; None means all.
         """
-        among = self._catalogue.numbers(tasks, before_cycle)
         vectors = observations if isinstance(observations, np.ndarray) else self._embedder.embed(observations)
-        return novelty(nearest_steps(self._vectors, vectors, k, among))
+        return self._known.novelty(vectors, k, tasks, before_cycle)
 
     def add_pairs(self, pairs: Sequence[PreferencePair]) -> int:
         """Remember pairs that are new, in one transaction; returns how many were."""
@@ -296,5 +295,6 @@ class ReplayMemory:
             self._episodes.delete(numbers.tolist())
             self._vectors.drop(list(zip(numbers.tolist(), lengths, strict=True)))
             self._catalogue.remove(numbers)
+            self._known.went()
             self._pairs.forget_gone(cycles)
             self._judgements.forget_gone(cycles)

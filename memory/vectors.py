@@ -97,12 +97,16 @@ class Vectors:
     def save(self, always: bool = False) -> None:
         """Write the index file if it was used and much has changed; not in a transaction.
 
-        This is also where an index that was outgrown is made anew: no search has to wait for that.
+        This is also where an index that was outgrown is made anew: no search has to wait for that. And where nobody
+        searches, as in a life, this is where changes are dropped that no file has a use for.
 
         Args:
             always: write whatever has changed, but make nothing anew: someone wants to leave.
         """
-        if self._index is None or self._database.in_transaction:
+        if self._database.in_transaction:
+            return
+        if self._index is None:
+            self._drop_outlived_file()
             return
         index = self._up_to_date()
         anew = index.outgrown and not always
@@ -173,6 +177,17 @@ class Vectors:
         """Whether the file is of this store and this embedder, and all that it lacks is still in the table."""
         mine = all(head.get(key) == value for key, value in self._identity().items())
         return mine and self._trimmed() <= head["sequence"] <= self._last_change()
+
+    def _drop_outlived_file(self) -> None:
+        """A file that lacks more than there is takes longer to follow than to make anew; nor is there always one."""
+        changed, there = (
+            self._database.execute(f"SELECT coalesce(sum(length), 0) FROM {table}").fetchone()[0]
+            for table in ("changes", "episodes")
+        )
+        if changed > there or not self._path.exists():
+            self.discard_file()
+            with self._database.transaction():
+                self._database.execute("DELETE FROM changes")
 
     def _drop_file_of_the_future(self) -> None:
         """A file that is ahead of SQLite (a restored copy, a power cut) must not be believed once SQLite catches up."""

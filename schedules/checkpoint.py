@@ -23,7 +23,9 @@ MIGRATIONS = [
         "CREATE TABLE loop_cycles (cycle INTEGER PRIMARY KEY, report TEXT NOT NULL, outcomes TEXT NOT NULL, "
         "champion TEXT NOT NULL)",
         "CREATE TABLE loop_outbox (cycle INTEGER PRIMARY KEY, record TEXT NOT NULL, sent INTEGER NOT NULL DEFAULT 0)",
-    ]
+    ],
+    # `sent` lies behind the record: to look for it in the rows is to read every record there ever was
+    ["CREATE INDEX loop_outbox_unsent ON loop_outbox (cycle) WHERE sent = 0"],
 ]
 MAY_CHANGE = ("about", "service.triggers", "service.ticks", "tracking")
 """Settings of a stream that decide when something is learned or how it is shown, but not what it is."""

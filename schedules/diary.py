@@ -105,8 +105,9 @@ class Diary:
     @property
     def full(self) -> bool:
         """Whether as much was lived since the last reset as is kept: a part of it would not bring the watch back."""
-        (rows,) = self.database.execute("SELECT count(*) FROM life_lived").fetchone()
-        return rows >= KEPT
+        sql = "SELECT (SELECT max(place) FROM life_lived) - (SELECT min(place) FROM life_lived) + 1"
+        (rows,) = self.database.execute(sql).fetchone()  # places have no gaps, and to count them is to read them all
+        return rows is not None and rows >= KEPT
 
     def since_reset(self) -> list[Lived]:
         """What the watch has seen since the last promotion, in order."""
@@ -191,11 +192,10 @@ def since(store: Any, before: Mapping[str, Any]) -> dict[str, Any]:
         name: tuple(
             bool(reward)
             for (reward,) in store.execute(
-                "SELECT reward FROM (SELECT place, reward FROM life_lived WHERE regime = ? AND place > ? "
-                f"ORDER BY place DESC LIMIT {LATEST}) ORDER BY place",
+                f"SELECT reward FROM life_lived WHERE regime = ? AND place > ? ORDER BY place DESC LIMIT {LATEST}",
                 (name, before["place"]),
             )
-        )
+        )[::-1]
         for name in lived
     }
     return {

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from envs.types import Episode, StopReason
-from memory.neighbours import FURTHEST
+from memory.novelty import FURTHEST
 from memory.store import ReplayMemory
 
 NEIGHBOURS = 8

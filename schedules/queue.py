@@ -30,7 +30,9 @@ MIGRATIONS = [
         "state TEXT NOT NULL DEFAULT 'due', cycle INTEGER, UNIQUE (trigger, due_at))",
         # what each trigger counts from: when, and where everything stood
         "CREATE TABLE loop_triggers (name TEXT PRIMARY KEY, since TEXT NOT NULL, mark TEXT NOT NULL) WITHOUT ROWID",
-    ]
+    ],
+    # asked at every tick of a life, also after thousands of cycles
+    ["CREATE INDEX loop_queue_by_state ON loop_queue (state)"],
 ]
 
 
@@ -102,7 +104,7 @@ class Triggers:
         return [told for plan, trigger in self._plans if (told := self._look(plan, trigger, now))]
 
     def _look(self, plan: TriggerPlan, trigger: Trigger, now: datetime) -> str:
-        if self._status(plan, now) is None:
+        if self._mark(plan) is None:
             self._begin(plan, now)
         if self._waits(plan) or not trigger.due(self._seen(plan, now)):
             return ""
@@ -119,7 +121,7 @@ class Triggers:
 
     def _begin(self, plan: TriggerPlan, now: datetime) -> None:
         with self._store.transaction():
-            if self._status(plan, now) is None:
+            if self._mark(plan) is None:
                 self._count_from(plan, now)
 
     def _count_from(self, plan: TriggerPlan, now: datetime) -> None:
@@ -127,17 +129,17 @@ class Triggers:
         self._store.execute("INSERT OR REPLACE INTO loop_triggers VALUES (?, ?, ?)", row)
 
     def _seen(self, plan: TriggerPlan, now: datetime) -> Status:
-        status = self._status(plan, now)
-        assert status is not None
-        return status
-
-    def _status(self, plan: TriggerPlan, now: datetime) -> Status | None:
-        row = self._store.execute("SELECT since, mark FROM loop_triggers WHERE name = ?", (plan.called,)).fetchone()
-        if row is None:
-            return None
+        row = self._mark(plan)
+        assert row is not None
         return Status(
             now, datetime.fromisoformat(row[0]), self._started, **diary.since(self._store, json.loads(row[1]))
         )
+
+    def _mark(self, plan: TriggerPlan) -> tuple[str, str] | None:
+        """Since when it counts, and from where; None before its first look."""
+        sql = "SELECT since, mark FROM loop_triggers WHERE name = ?"
+        row: tuple[str, str] | None = self._store.execute(sql, (plan.called,)).fetchone()
+        return row
 
     def _waits(self, plan: TriggerPlan) -> bool:
         sql = "SELECT 1 FROM loop_queue WHERE trigger = ? AND state = 'due'"

@@ -47,8 +47,8 @@ class Story:
         (stride,) = self.database.execute("SELECT stride FROM story_stride").fetchone()
         rows = [(x.number, x.episode, x.task, x.reward, x.novelty) for x in lived if x.number % stride == 0]
         self.database.executemany("INSERT OR IGNORE INTO story_lived VALUES (?, ?, ?, ?, ?)", rows)
-        (count,) = self.database.execute("SELECT count(*) FROM story_lived").fetchone()
-        if count > MOST:
+        (newest,) = self.database.execute("SELECT max(number) FROM story_lived").fetchone()
+        if newest is not None and newest > MOST * stride:  # as many rows at the most, and none was counted
             self.database.execute("UPDATE story_stride SET stride = 2 * stride")
             self.database.execute("DELETE FROM story_lived WHERE number % ? <> 0", (2 * stride,))
 

@@ -4,9 +4,12 @@ import numpy as np
 import pytest
 
 from envs.types import Observation
+from memory import novelty as bounded
 from memory.database import Database
 from memory.embedding import HashEmbedder
-from memory.store import ReplayMemory
+from memory.index import FaissIndex
+from memory.novelty import thinned
+from memory.store import MemorySettings, ReplayMemory
 from memory.unit_vectors import pack_vectors, unit, unpack_vectors
 from tests.memory.making import episode, step
 
@@ -100,3 +103,147 @@ def test_a_world_that_drifts_is_newer(tmp_path):
         told = [Observation("do what you like", o.images) for o in bright[20:]]
         same, drifted, reworded = (memory.novelty(seen, k=5) for seen in (bright[20:], dark, told))
     assert same.max() < 0.01 < 0.3 < min(drifted.min(), reworded.min())
+
+
+def lives_on(memory, rng, numbers, cycle, task="goto"):
+    """Three steps an episode; what novelty says of each before it is remembered."""
+    told = []
+    for number in numbers:
+        degrees = rng.uniform(0, 360, 3)
+        told.append(novelty(memory, *degrees, tasks=["goto", "other"], before_cycle=cycle).tolist())
+        memory.add([of(f"{task}{cycle}/{number}", *degrees, task=task, cycle=cycle)])
+    return told
+
+
+@pytest.fixture
+def effort(monkeypatch):
+    """Vectors compared with queries, and SQLite's operations: of an episode, by the number of those remembered."""
+    spent = {"compared": 0, "operations": 0}
+    search = FaissIndex.search
+
+    def counted(self, queries, k):
+        spent["compared"] += len(queries) * len(self)
+        return search(self, queries, k)
+
+    def operation():
+        spent["operations"] += 1
+
+    monkeypatch.setattr(FaissIndex, "search", counted)
+
+    def of_an_episode(memory, rng, name, cycle):
+        before = dict(spent)
+        memory._database._connection.set_progress_handler(operation, 1)
+        lives_on(memory, rng, [name], cycle)
+        memory._database._connection.set_progress_handler(None, 1)
+        return {what: spent[what] - before[what] for what in spent}
+
+    return of_an_episode
+
+
+@pytest.mark.parametrize("remembered", [0, 15])
+def test_an_episode_costs_the_same_however_much_was_lived(memory, monkeypatch, effort, remembered):
+    """Room for 60 steps, so for 20 episodes: 15 of an earlier cycle are 45, and each of 3 steps is compared with these.
+
+    What is lived meanwhile is nothing to compare with: 400 episodes more of it change no count. An earlier cycle of
+    400 episodes is compared with as 60.
+    """
+    monkeypatch.setattr(bounded, "MOST", 60)
+    rng = np.random.default_rng(0)
+    lives_on(memory, rng, range(remembered), 0)
+    lives_on(memory, rng, range(20), 1)
+    first = effort(memory, rng, "first", 1)
+    assert first["compared"] == 3 * 3 * remembered
+    lives_on(memory, rng, range(20, 420), 1)
+    last = effort(memory, rng, "last", 1)
+    assert last["compared"] == first["compared"]
+    assert last["operations"] <= 1.05 * first["operations"]
+    lives_on(memory, rng, ["reads"], 2)
+    assert effort(memory, rng, "later", 2)["compared"] == 3 * 60
+
+
+def test_a_part_that_stands_for_all_is_the_same_whoever_reads_it(tmp_path, monkeypatch):
+    """Room for 60 steps, and for 50 episodes in memory: reopened every 20, novelty goes on to the last bit.
+
+    The control: without a bound it is another.
+    """
+
+    def told(name, reopened):
+        rng, found = np.random.default_rng(0), []
+        database = Database(tmp_path / name)
+        for part in range(12):
+            if reopened:
+                database.close()
+                database = Database(tmp_path / name)
+            if reopened or part == 0:
+                memory = ReplayMemory(database, Angles(), MemorySettings(capacity=50))
+            cycle = part // 3
+            found += lives_on(memory, rng, range(20 * part, 20 * part + 20), cycle, ["goto", "other"][cycle % 2])
+            memory.settle(np.random.default_rng(part))
+        database.close()
+        return found
+
+    monkeypatch.setattr(bounded, "MOST", 60)
+    once = told("once", False)
+    assert told("often", True) == once
+    monkeypatch.setattr(bounded, "MOST", 10**6)
+    assert told("all", False) != once
+
+
+def test_what_stands_for_all_by_hand(monkeypatch):
+    """Room for 10 of 16 steps, 4 of an episode at most; the best of each task come first, then the second.
+
+    Task 7: priorities .9 (3 steps), .2 (2); task 2: .5 (9 steps, so 4), .1 (2). In turn: .9 and .5, then .2 and .1:
+    with 3 + 4 + 2 = 9 steps the room is full, another 2 do not fit.
+    """
+    monkeypatch.setattr(bounded, "MOST", 10)
+    monkeypatch.setattr(bounded, "EACH", 4)
+    task, priority, length = np.array([2, 7, 7, 2]), np.array([0.1, 0.2, 0.9, 0.5]), np.array([2, 2, 3, 9])
+    places, counts = thinned(task, priority, length)
+    assert (places.tolist(), counts.tolist()) == ([1, 2, 3], [2, 3, 4])
+    renumbered, _ = thinned(np.array([7, 2, 2, 7]), priority, length)
+    assert renumbered.tolist() == places.tolist(), "how tasks are numbered depends on which came first"
+    monkeypatch.setattr(bounded, "MOST", 16)
+    places, counts = thinned(task, priority, length)
+    assert (places.tolist(), counts.tolist()) == ([0, 1, 2, 3], [2, 2, 3, 9]), "all there are"
+
+
+def test_steps_of_a_long_episode_are_spread_evenly(memory, monkeypatch):
+    """Of 0, 10 .. 90 degrees four stand for all: the first, the last and two between: 0, 30, 60, 90."""
+    monkeypatch.setattr(bounded, "MOST", 4)
+    monkeypatch.setattr(bounded, "EACH", 4)
+    memory.add([of("a", *range(0, 100, 10))])
+    near = novelty(memory, *range(0, 100, 10), k=1)
+    np.testing.assert_array_equal(np.flatnonzero(near < ROUNDING), [0, 3, 6, 9])
+
+
+@pytest.mark.parametrize(
+    ("asked", "told"),
+    [
+        ({}, [1, 0, 0, 0]),
+        ({"tasks": ["goto"]}, [1, 0, 0, 0]),
+        ({"before_cycle": 3}, [1, 1, 0, 0]),
+        ({"tasks": ["goto"], "before_cycle": 3}, [1, 1, 1, 0]),
+    ],
+)
+def test_what_came_since_the_last_look_is_compared_with(memory, asked, told):
+    """90 degrees come in a later cycle, then of another task, then of this one: 1 away, or 0 once it fits."""
+    memory.add([of("a", 0)])
+    found = [novelty(memory, 90, k=1, **asked)[0]]
+    for name, task, cycle in [("later", "goto", 3), ("other", "other", 2), ("earlier", "goto", 2)]:
+        memory.add([of(name, 90, task=task, cycle=cycle)])
+        found.append(novelty(memory, 90, k=1, **asked)[0])
+    np.testing.assert_allclose(found, told, atol=ROUNDING)
+
+
+def test_what_was_undone_is_not_compared_with(memory):
+    memory.add([of("a", 0)])
+
+    def undone():
+        with memory._database.transaction():
+            memory.add([of("b", 90)])
+            np.testing.assert_allclose(novelty(memory, 90, k=1), [0], atol=ROUNDING)
+            raise RuntimeError("undone")
+
+    with pytest.raises(RuntimeError, match="undone"):
+        undone()
+    np.testing.assert_allclose(novelty(memory, 90, k=1), [1], atol=ROUNDING)

@@ -304,3 +304,36 @@ def test_the_protocol_has_two_implementations_of_one_use(tmp_path, rng):
             Vectors(database, HashEmbedder(DIMENSION), kind).search(queries, 5) for kind in (FaissIndex, ExactIndex)
         ]
     np.testing.assert_array_equal(found[0][0], found[1][0])
+
+
+def test_where_nobody_searches_changes_are_dropped_that_no_file_has_a_use_for(store, rng, rebuilds):
+    """36 steps are in the file. It is followed as long as it lacks fewer than there are; then it goes, and its changes.
+
+    Without a file there is nothing that they are kept for: a life of months leaves none.
+    """
+    database, memory = opened(store, capacity=12)
+
+    def changes():
+        return database.execute("SELECT count(*) FROM changes").fetchone()[0]
+
+    with database:
+        memory.add([episode(f"new{i}", rng) for i in range(4)])
+        memory.settle(np.random.default_rng(0))
+        memory.save_index()
+        assert (changes(), read_head(f"{store}.index") is not None) == (8, True), "24 steps of 36 are another way round"
+        memory.add([episode(f"newer{i}", rng) for i in range(3)])
+        memory.settle(np.random.default_rng(0))
+        memory.save_index()
+        assert (changes(), read_head(f"{store}.index")) == (0, None)
+        for cycle in range(3):
+            memory.add([episode(f"last{cycle}{i}", rng) for i in range(3)])
+            memory.save_index()
+            assert changes() == 0
+        assert not rebuilds
+        assert_true_neighbours(database, memory, rng)
+        assert len(rebuilds) == 1
+        memory.add([episode("after", rng)])
+        assert_true_neighbours(database, memory, rng)
+    database, memory = opened(store, capacity=12)
+    with database:
+        assert_true_neighbours(database, memory, rng)
