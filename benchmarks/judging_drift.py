@@ -139,8 +139,10 @@ def scored(settings: DriftSettings, streams: Iterable[Stream], drifts: Sequence[
     return together(scores)
 
 
-def observation_table(met: Mapping[str, Lives], streams: int) -> dict[str, float | None]:
-    """Print what is made of each drift of what is seen, found of 100 and median delay; the figures of the defaults."""
+def observation_table(
+    met: Mapping[str, Lives], streams: int, detectors: Mapping[str, DriftSettings] = OBSERVATION
+) -> dict[str, float | None]:
+    """Print what is made of each drift of what is seen, found of 100 and median delay; the same as figures."""
     was, figures = met[GOTO], dict[str, float | None]()
     odds = {name: (met[name], None) for name in DRIFTS if name != GOTO}
     odds |= {
@@ -149,14 +151,14 @@ def observation_table(met: Mapping[str, Lives], streams: int) -> dict[str, float
     }
     print(f"\n{streams} streams of {BEFORE} episodes as it was and {AFTER} drifted: found of 100 (median delay);")
     print(f"false alarms per 1000 on {streams * CALM} episodes as it was, drawn from {len(was.lived)}\n")
-    print(f"{'':24}" + "".join(f"{name:>16}" for name in OBSERVATION))
+    print(f"{'':24}" + "".join(f"{name:>16}" for name in detectors))
     for drift, (world, weights) in odds.items():
         drawn = [joined(was, world, weights, np.random.default_rng([s, 3])) for s in range(streams)]
-        told = {name: scored(settings, drawn, [BEFORE + 1]) for name, settings in OBSERVATION.items()}
+        told = {name: scored(settings, drawn, [BEFORE + 1]) for name, settings in detectors.items()}
         figures |= {f"drift_{name}_{drift}".replace(" ", "_"): one.found / one.drifts for name, one in told.items()}
         print(f"{drift:24}" + "".join(f"{cell(one):>16}" for one in told.values()), flush=True)
     calm = [drawn_from(was, CALM, None, np.random.default_rng([s, 4])) for s in range(streams)]
-    false = {name: scored(settings, calm, []).false_per_1000 for name, settings in OBSERVATION.items()}
+    false = {name: scored(settings, calm, []).false_per_1000 for name, settings in detectors.items()}
     print(f"{'no drift: false':24}" + "".join(f"{rate or 0:16.3f}" for rate in false.values()))
     return figures | {f"drift_{name}_false_per_1000".replace(" ", "_"): rate for name, rate in false.items()}
 

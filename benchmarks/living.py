@@ -43,6 +43,11 @@ class Lives:
 
 def lives(as_it_was: int, drifted: int, remembered: int = 200) -> dict[str, Lives]:
     """So many episodes of goto as it was and of each drifted world, against a memory of other rooms as they were."""
+    return read(*played(as_it_was, drifted, remembered))
+
+
+def played(as_it_was: int, drifted: int, remembered: int) -> tuple[Embedder, dict[str, list[Episode]]]:
+    """What embeds observations, and the episodes by name: those that are remembered, and each world's."""
     policy = Policy(ModelSettings(threads=1), LoraSettings(last_layers=2))
     goto = load_stream("default").regimes["goto"].world
     pool = WorldPool({name: goto.with_(drift=drift) for name, drift in DRIFTS.items()})
@@ -52,14 +57,15 @@ def lives(as_it_was: int, drifted: int, remembered: int = 200) -> dict[str, Live
         for n, (name, count) in enumerate(counts.items())
         for i in range(count)
     ]
-    played = collect(policy, tickets, pool)
+    episodes = collect(policy, tickets, pool)
     pool.close()
     policy.forget()
-    met = {name: [e for e, t in zip(played, tickets, strict=True) if t.id.startswith(name)] for name in counts}
-    return _read(LvlmEmbedder(policy), met)
+    met = {name: [e for e, t in zip(episodes, tickets, strict=True) if t.id.startswith(name)] for name in counts}
+    return LvlmEmbedder(policy), met
 
 
-def _read(embedder: Embedder, met: Mapping[str, list[Episode]]) -> dict[str, Lives]:
+def read(embedder: Embedder, met: Mapping[str, list[Episode]]) -> dict[str, Lives]:
+    """What the watch is told of each world's episodes, against those that are remembered."""
     told = {}
     with TemporaryDirectory() as folder, Database(Path(folder) / "run.db") as database:
         memory = ReplayMemory(database, embedder)
