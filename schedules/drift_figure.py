@@ -33,7 +33,7 @@ def drift_timeline(
     Args:
         lived: in any order; the x axis is the number in the whole life.
         alarms: marked on the panel of their task, by kind.
-        promotions: numbers of the last episodes lived before a new champion; on every panel.
+        promotions: numbers of the newest episodes lived before a new champion; on every panel.
         drifts: known drift points by task: numbers of the first episodes in the changed world.
         window: episodes of a task that a point of its curves is the mean of.
     """

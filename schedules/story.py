@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from memory.database import Database
 from schedules.config import StreamSettings
+from schedules.diary import Come
 from schedules.lived import Lived
 from schedules.serving import slot
 from schedules.watch import Alarm
@@ -52,9 +53,9 @@ class Story:
             self.database.execute("UPDATE story_stride SET stride = 2 * stride")
             self.database.execute("DELETE FROM story_lived WHERE number % ? <> 0", (2 * stride,))
 
-    def promoted(self, number: int) -> None:
-        """A champion took over after this episode; in the transaction of its cycle."""
-        self.database.execute("INSERT OR IGNORE INTO story_promotions VALUES (?)", (number,))
+    def promoted(self, come: Come) -> None:
+        """A champion took over when life had come so far; in the transaction of its cycle."""
+        self.database.execute("INSERT OR IGNORE INTO story_promotions VALUES (?)", (come.newest,))
 
     def told(self, alarms: Sequence[Alarm], stream: StreamSettings) -> Told:
         """All of it, with alarms that were kept and the drift that the stream planned."""

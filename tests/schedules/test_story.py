@@ -6,8 +6,9 @@ import pytest
 from serving import cycles_done, every, living_stream, prepared, rows, serve
 
 from memory.database import Database
+from memory.schema import LIVED
 from schedules import story
-from schedules.diary import Diary
+from schedules.diary import Come, Diary
 from schedules.lived import Lived
 from schedules.story import Story, drift_points
 from schedules.tracking import Tracker
@@ -40,8 +41,15 @@ def test_drift_is_where_what_is_lived_in_changes_under_its_name(tiny_folder: Pat
     assert drift_points(stream.model_copy(update={"regimes": regimes})) == {"copycat": [11]}
 
 
+def test_a_promotion_stands_behind_every_episode_that_ended_before_it(tiny_folder: Path, tmp_path: Path) -> None:
+    """8 episodes are lived and 10 is the newest of them: an alarm that 10 raised must not stand behind its answer."""
+    with Database(tmp_path / "run.db") as database:
+        Story(database).promoted(Come(7, (8, 10), {"goto": 8}))
+        assert Story(database).told([], living_stream(tiny_folder)).promotions == [10]
+
+
 def test_a_life_tells_it_to_mlflow(tiny_folder: Path, tmp_path: Path, migrated: Path) -> None:
-    """A promotion empties what the watch has seen, and the story goes on."""
+    """A promotion empties what the watch has seen, and the story goes on; its mark is an episode's number."""
     folder = prepared(tmp_path / "run", migrated)
     stream = living_stream(tiny_folder, triggers=[every(20)])
     service = serve(stream, folder, cycles_done(1))
@@ -53,4 +61,5 @@ def test_a_life_tells_it_to_mlflow(tiny_folder: Path, tmp_path: Path, migrated: 
     with Database(folder / "run.db") as database:
         told = Story(database).told(Diary(database).alarms(), stream)
     assert len(told.lived) == service.loop.life.come.total
-    assert 20 <= told.promotions[0] <= service.loop.life.come.total
+    [(newest,)] = rows(folder, "SELECT max(member) FROM episodes WHERE grp = ? AND cycle <= 1", LIVED)
+    assert told.promotions == [newest]
