@@ -216,7 +216,9 @@ class Tracker:
             drawn["turnover"] = figures.turnover(tasks, cycle["turned"], primary, accepted)
             drawn["learning_curve"] = figures.learning_curve(tasks, scores, cycle["scores_ci"], primary, accepted)
         if story := cycle.get("story"):
-            drawn["drift_timeline"] = drift_timeline(story.lived, story.alarms, story.promotions, story.drifts)
+            drawn["drift_timeline"] = drift_timeline(
+                story.lived, story.alarms, story.promotions, story.drifts, story.rollbacks
+            )
         with tempfile.TemporaryDirectory() as aside:
             for name, figure in drawn.items():
                 figures.png(figure, Path(aside, f"{name}.png"))
