@@ -76,8 +76,7 @@ class Alarm:
 class Watch:
     """Watches all tasks of a life, each by detectors of its own."""
 
-    def __init__(self, settings: DriftSettings, seed: int) -> None:
-        """`seed` is that of the life, for detectors that draw; the bundled ones draw nothing."""
+    def __init__(self, settings: DriftSettings) -> None:
         self._settings = settings
         self._tasks: dict[str, _Task] = {}
 
