@@ -131,7 +131,7 @@ def residual(stream: Stream) -> Stream:
 
 def scored(settings: DriftSettings, streams: Iterable[Stream], drifts: Sequence[int]) -> DriftScores:
     """What a watch with these settings raises on each stream, against its drift points."""
-    watch, scores = Watch(settings, seed=0), []
+    watch, scores = Watch(settings), []
     for stream in streams:
         watch.reset()
         alarms = [alarm.episode for lived in stream for alarm in watch.see(lived)]

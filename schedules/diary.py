@@ -55,6 +55,11 @@ class Come:
         """Episodes lived."""
         return sum(self.lived.values())
 
+    @property
+    def newest(self) -> int:
+        """Number of the newest episode lived; below it some may still be going on."""
+        return max(self.ahead, default=self.next - 1)
+
     def after(self, numbers: Sequence[int], regimes: Sequence[str]) -> "Come":
         """After these episodes more."""
         ahead, first = {*self.ahead, *numbers}, self.next

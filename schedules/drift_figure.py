@@ -1,4 +1,4 @@
-"""The picture of drift: per task what success and novelty did over a life, with alarms, promotions and known drift.
+"""The picture of drift: per task success and novelty over a life, with alarms, promotions, rollbacks and known drift.
 
 Pure: plain data in, a `Figure` out; `schedules.figures.png` writes it. Both curves are means of the last episodes.
 """
@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from schedules.figures import EMPTY, INK, LINES, PROMOTED, REFUSED
+from schedules.figures import EMPTY, FAINT, INK, LINES, PROMOTED, REFUSED
 from schedules.lived import Lived
 from schedules.watch import LEAST_NOVELTY, Alarm, Kind
 
@@ -26,6 +26,7 @@ def drift_timeline(
     alarms: Sequence[Alarm],
     promotions: Sequence[int] = (),
     drifts: Mapping[str, Sequence[int]] | None = None,
+    rollbacks: Sequence[int] = (),
     window: int = 50,
 ) -> Figure:
     """A panel for each task, in the order in which they were first lived in.
@@ -33,8 +34,9 @@ def drift_timeline(
     Args:
         lived: in any order; the x axis is the number in the whole life.
         alarms: marked on the panel of their task, by kind.
-        promotions: numbers of the last episodes lived before a new champion; on every panel.
+        promotions: numbers of the newest episodes lived before a new champion; on every panel.
         drifts: known drift points by task: numbers of the first episodes in the changed world.
+        rollbacks: as promotions, of a champion of before that was there again.
         window: episodes of a task that a point of its curves is the mean of.
     """
     lived = sorted(lived, key=lambda one: one.number)
@@ -46,14 +48,15 @@ def drift_timeline(
     figure.subplots_adjust(left=0.06, right=0.935, top=1 - 0.65 / height, bottom=0.85 / height, hspace=0.28)
     for task, axes in zip(tasks, panels, strict=False):
         _panel(axes, task, [one for one in lived if one.task == task], window)
-        _marks(axes, [alarm for alarm in alarms if alarm.task == task], promotions, (drifts or {}).get(task, ()))
+        _uprights(axes, promotions, rollbacks, (drifts or {}).get(task, ()))
+        _alarms(axes, [alarm for alarm in alarms if alarm.task == task])
     panels[-1].set_xlabel("episodes lived", color=INK)
     panels[-1].set_xlim(0.5, max((one.number for one in lived), default=1) + 0.5)
     figure.suptitle(
         f"What drifted (means of {window} episodes)", x=0.06, y=1 - 0.1 / height, ha="left", color=INK, fontsize=11
     )
     figure.legend(
-        handles=_legend(), loc="lower left", bbox_to_anchor=(0.05, 0), ncols=7, frameon=False, labelcolor=INK,
+        handles=_legend(), loc="lower left", bbox_to_anchor=(0.05, 0), ncols=8, frameon=False, labelcolor=INK,
         fontsize=9, handlelength=1.4, columnspacing=1.4,
     )  # fmt: skip
     return figure
@@ -92,11 +95,16 @@ def _curve(axes: Axes, numbers: Sequence[int], means: np.ndarray, colour: str) -
     axes.plot(numbers[::step], means[::step], color=colour, lw=1.6)
 
 
-def _marks(axes: Axes, alarms: Sequence[Alarm], promotions: Sequence[int], drifts: Sequence[int]) -> None:
+def _uprights(axes: Axes, promotions: Sequence[int], rollbacks: Sequence[int], drifts: Sequence[int]) -> None:
     for number in drifts:
         axes.axvline(number, color=INK, lw=1.4, ls=":")
     for number in promotions:
         axes.axvline(number, color=PROMOTED, lw=1.4, alpha=0.7)
+    for number in rollbacks:
+        axes.axvline(number, color=FAINT, lw=1.4, ls="--")
+
+
+def _alarms(axes: Axes, alarms: Sequence[Alarm]) -> None:
     for kind, (marker, height) in MARKERS.items():
         at = [alarm.episode for alarm in alarms if alarm.kind == kind]
         axes.plot(at, [height] * len(at), marker, color=REFUSED, markersize=6, clip_on=False, zorder=5)
@@ -108,6 +116,7 @@ def _legend() -> list[Line2D]:
         Line2D([], [], color=NOVELTY, lw=2, label="novelty"),
         Line2D([], [], color=INK, lw=1.4, ls=":", label="known drift"),
         Line2D([], [], color=PROMOTED, lw=1.4, label="promotion"),
+        Line2D([], [], color=FAINT, lw=1.4, ls="--", label="rollback"),
     ]
     names: dict[Kind, str] = {"reward": "success fell", "novelty": "something new", "mix": "another mix"}
     alarms = [

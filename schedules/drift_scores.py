@@ -54,7 +54,7 @@ def drift_scores(alarms: Iterable[int], drifts: Sequence[int], episodes: int, wi
     """Score the alarms of one life.
 
     Args:
-        alarms: numbers of the episodes that raised them, 1..`episodes`.
+        alarms: their `Alarm.episode`, 1..`episodes`.
         drifts: numbers of the first episodes after each drift, ascending.
         episodes: how many were lived.
         window: episodes from a drift point on in which an alarm counts as finding it.

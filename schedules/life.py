@@ -45,7 +45,7 @@ class Life:
         self.loop, self.diary, self.clock = loop, diary, clock
         self.story = Story(loop.database)
         self.come = diary.come()
-        self.watch = Watch(stream.drift, stream.seed)
+        self.watch = Watch(stream.drift)
         for lived in diary.since_reset():
             self.watch.see(lived)
         self.replaces = {name: regime.replaces for name, regime in stream.regimes.items()}

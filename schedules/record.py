@@ -23,7 +23,7 @@ from schedules.diary import Diary
 from schedules.folder import DATABASE, REPORT
 from schedules.metrics import ScoreMatrix
 from schedules.report import history, run_json, write_report
-from schedules.story import Story
+from schedules.story import Story, Told
 from schedules.timeline import restore_matrix
 from schedules.tracking import Tracker, TrackingIds
 from schedules.variants import run_facts, variants_json
@@ -40,16 +40,20 @@ def send(tracker: Tracker, ledger: Ledger, stream: StreamSettings, matrix: Score
     Returns:
         What a person should know, in sentences: what was mended, or why the rest waits; "" if all is well.
     """
-    settings = stream.model_dump(mode="json")
-    story = None
-    if ledger.fact("command") == "serve":
-        story = Story(ledger.database).told(Diary(ledger.database).alarms(), stream)
+    settings, story = stream.model_dump(mode="json"), story_of(ledger, stream)
 
     def waiting() -> Iterator[Mapping[str, Any]]:
         for record in ledger.unsent():
             yield {**record, **history(upto(matrix, record["cycle"])), "story": story}
 
     return deliver(tracker, stream.stream, settings, waiting, ledger.mark_sent, ledger.send_again)
+
+
+def story_of(ledger: Ledger, stream: StreamSettings) -> Told | None:
+    """What a life looks like by now; None of a run that leads none."""
+    if ledger.fact("command") != "serve":
+        return None
+    return Story(ledger.database).told(Diary(ledger.database).alarms(), stream)
 
 
 def upto(matrix: ScoreMatrix, cycle: int) -> ScoreMatrix:
@@ -130,6 +134,6 @@ def catch_up(database: Database, folder: Path) -> str:
     tracker = Tracker(folder)
     told = send(tracker, ledger, stream, matrix)
     if tracker.ids is not None:
-        tracker.finish(tracker.status_before)
+        tracker.finish(tracker.status_before, story_of(ledger, stream))
     write(folder, stream, matrix, committed, stats(database), tracker.ids, ledger.fact("command"))
     return told

@@ -15,6 +15,7 @@ from schedules.diary import Diary
 from schedules.metrics import ScoreMatrix
 from schedules.record import matrix_of, now_ms, stream_of_run
 from schedules.report import CycleReport, cycle_json, tracking_record
+from schedules.story import Story
 from schedules.timeline import last_row
 from schedules.variants import last_variants, variants_row
 
@@ -44,7 +45,9 @@ def roll_back(ledger: Ledger, folder: Path, to: int | None) -> Committed:
     with ledger.database.transaction():
         ledger.commit(entry, record)
         if ledger.fact("command") == "serve":
-            Diary(ledger.database).promoted()
+            diary = Diary(ledger.database)
+            diary.promoted()
+            Story(ledger.database).rolled_back(diary.come())
     return entry
 
 

@@ -70,4 +70,4 @@ class ServedLoop(Loop):
             done(self.database, self.due.id, report.cycle)
         if report is not None and report.accepted:
             self.diary.promoted()
-            Story(self.database).promoted(self.diary.come().total)
+            Story(self.database).promoted(self.diary.come())

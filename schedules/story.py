@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from memory.database import Database
 from schedules.config import StreamSettings
+from schedules.diary import Come
 from schedules.lived import Lived
 from schedules.serving import slot
 from schedules.watch import Alarm
@@ -21,7 +22,8 @@ MIGRATIONS = [
         "CREATE TABLE story_promotions (number INTEGER PRIMARY KEY)",
         "CREATE TABLE story_stride (stride INTEGER NOT NULL)",
         "INSERT INTO story_stride VALUES (1)",
-    ]
+    ],
+    ["CREATE TABLE story_rollbacks (number INTEGER PRIMARY KEY)"],
 ]
 
 
@@ -32,6 +34,7 @@ class Told:
     lived: Sequence[Lived]
     alarms: Sequence[Alarm]
     promotions: Sequence[int]
+    rollbacks: Sequence[int]
     drifts: Mapping[str, Sequence[int]]
 
 
@@ -52,16 +55,23 @@ class Story:
             self.database.execute("UPDATE story_stride SET stride = 2 * stride")
             self.database.execute("DELETE FROM story_lived WHERE number % ? <> 0", (2 * stride,))
 
-    def promoted(self, number: int) -> None:
-        """A champion took over after this episode; in the transaction of its cycle."""
-        self.database.execute("INSERT OR IGNORE INTO story_promotions VALUES (?)", (number,))
+    def promoted(self, come: Come) -> None:
+        """A champion took over when life had come so far; in the transaction of its cycle."""
+        self.database.execute("INSERT OR IGNORE INTO story_promotions VALUES (?)", (come.newest,))
+
+    def rolled_back(self, come: Come) -> None:
+        """A champion of before is there again; in the transaction of the rollback."""
+        self.database.execute("INSERT OR IGNORE INTO story_rollbacks VALUES (?)", (come.newest,))
 
     def told(self, alarms: Sequence[Alarm], stream: StreamSettings) -> Told:
         """All of it, with alarms that were kept and the drift that the stream planned."""
         rows = self.database.execute("SELECT number, episode, task, reward, novelty FROM story_lived ORDER BY number")
         lived = [Lived(*row) for row in rows.fetchall()]
-        promotions = self.database.execute("SELECT number FROM story_promotions ORDER BY number").fetchall()
-        return Told(lived, alarms, [number for (number,) in promotions], drift_points(stream))
+        promotions, rollbacks = self._marks("story_promotions"), self._marks("story_rollbacks")
+        return Told(lived, alarms, promotions, rollbacks, drift_points(stream))
+
+    def _marks(self, table: str) -> list[int]:
+        return [number for (number,) in self.database.execute(f"SELECT number FROM {table} ORDER BY number")]
 
 
 def drift_points(stream: StreamSettings) -> dict[str, list[int]]:

@@ -17,12 +17,15 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from matplotlib.figure import Figure
+
 from envs.component import UserError
 from schedules import figures, lineage, traces
 from schedules.delivery import brief
 from schedules.drift_figure import drift_timeline
 from schedules.registry import CYCLE, Registry
 from schedules.series import child_series, flat, timeline_note, timeline_series, verdict_of, write_csv
+from schedules.story import Told
 from schedules.whereabouts import KIND, STREAM, find
 
 QUIET = {
@@ -113,18 +116,25 @@ class Tracker:
             self._draw(ids.timeline_run_id)
         self._tags(ids.timeline_run_id, {NOTE: timeline_note(self.stream, cycle), RECORDED: str(cycle["cycle"])})
 
-    def finish(self, status: str = "FINISHED") -> str:
+    def finish(self, status: str = "FINISHED", story: Told | None = None) -> str:
         """Draw what is not drawn yet and mark the timeline as ended: `FINISHED`, `FAILED` or `KILLED`.
+
+        Args:
+            story: of a life, as it is now: its picture is drawn anew.
 
         Returns:
             Why MLflow did not take that; "" if it did.
         """
-        run = self._started().timeline_run_id
+        run, ended = self._started().timeline_run_id, f"that the run is {status.lower()}"
+        what = f"the last figures and {ended}"
         try:
             self._draw(run)
+            if story is not None:
+                self._upload(run, {"drift_timeline": _drawn(story)})
+            what = ended
             self.client.set_terminated(run, status)
         except Exception as error:  # as in `deliver`
-            return f"MLflow did not take that the run is {status.lower()} ({brief(error)}); nothing else is missing."
+            return f"MLflow did not take {what} ({brief(error)}); nothing else is missing."
         return ""
 
     # -- parts of the above -------------------------------------------------------------------------------------------
@@ -216,11 +226,15 @@ class Tracker:
             drawn["turnover"] = figures.turnover(tasks, cycle["turned"], primary, accepted)
             drawn["learning_curve"] = figures.learning_curve(tasks, scores, cycle["scores_ci"], primary, accepted)
         if story := cycle.get("story"):
-            drawn["drift_timeline"] = drift_timeline(story.lived, story.alarms, story.promotions, story.drifts)
+            drawn["drift_timeline"] = _drawn(story)
+        self._upload(run_id, drawn, cycle)
+
+    def _upload(self, run_id: str, drawn: Mapping[str, Figure], table: Mapping[str, Any] | None = None) -> None:
         with tempfile.TemporaryDirectory() as aside:
             for name, figure in drawn.items():
                 figures.png(figure, Path(aside, f"{name}.png"))
-            write_csv(Path(aside, "score_matrix.csv"), cycle)
+            if table is not None:
+                write_csv(Path(aside, "score_matrix.csv"), table)
             self.client.log_artifacts(run_id, aside)
 
     def _log(self, run_id: str, points: Iterable[tuple[int, Mapping[str, Any]]], time_ms: int) -> None:
@@ -240,6 +254,10 @@ class Tracker:
         from mlflow.entities import RunTag
 
         self.client.log_batch(run_id, tags=[RunTag(name, value) for name, value in tags.items()])
+
+
+def _drawn(story: Told) -> Figure:
+    return drift_timeline(story.lived, story.alarms, story.promotions, story.drifts, story.rollbacks)
 
 
 def drawn_after(cycle: int) -> bool:

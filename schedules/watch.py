@@ -56,7 +56,8 @@ class Alarm:
     """Something has moved.
 
     Attributes:
-        episode: number of the lived episode at which it fired; one that was held back is raised later.
+        episode: number of the newest episode of the task that had ended when it fired; one that was held back is
+            raised later.
         task: the slot that moved.
         kind: what moved there.
         size: how far: success before minus after; novelty after by before; distance of the centres.
@@ -75,8 +76,7 @@ class Alarm:
 class Watch:
     """Watches all tasks of a life, each by detectors of its own."""
 
-    def __init__(self, settings: DriftSettings, seed: int) -> None:
-        """`seed` is that of the life, for detectors that draw; the bundled ones draw nothing."""
+    def __init__(self, settings: DriftSettings) -> None:
         self._settings = settings
         self._tasks: dict[str, _Task] = {}
 
@@ -104,8 +104,10 @@ class _Task:
         self._late: deque[Lived] = deque(maxlen=LATE)
         self._held: dict[Kind, Alarm] = {}
         self._quiet = 0
+        self._newest = 0
 
     def see(self, lived: Lived) -> list[Alarm]:
+        self._newest = max(self._newest, lived.number)  # worlds live side by side: an older episode may end after it
         self._late.append(lived)
         fired = [*self._see_reward(lived), *self._see_novelty(lived), *self._see_mix(lived)]
         self._held |= {alarm.kind: alarm for alarm in fired}
@@ -122,7 +124,7 @@ class _Task:
         self._rewards.append((lived.number, lived.reward))
         if not self._reward.update(-lived.reward):
             return []
-        before, after, since = step_of(self._rewards)
+        before, after, since = step_of(self._rewards, up=False)
         self._rewards.clear()
         told = f"success in {lived.task} went from {before:.2f} to {after:.2f} about episode {since}"
         return [self._alarm(lived, "reward", before - after, told)]
@@ -133,7 +135,7 @@ class _Task:
         self._novelties.append((lived.number, lived.novelty))
         if not self._observation.update(lived.novelty):
             return []
-        before, after, since = step_of(self._novelties)
+        before, after, since = step_of(self._novelties, up=True)
         self._novelties.clear()
         ratio = after / max(before, LEAST_NOVELTY)
         told = (
@@ -154,11 +156,15 @@ class _Task:
     def _alarm(self, lived: Lived, kind: Kind, size: float, told: str) -> Alarm:
         compared = [(one.novelty, one.number, one.episode) for one in self._late if one.novelty is not None]
         novel = tuple(name for _, _, name in sorted(compared, reverse=True)[:SHOWN])
-        return Alarm(lived.number, lived.task, kind, size, told, novel)
+        return Alarm(self._newest, lived.task, kind, size, told, novel)
 
 
-def step_of(series: Sequence[tuple[int, float]]) -> tuple[float, float, int]:
-    """Where a series of (number, value) is told best into two levels: mean before, mean after, first number after."""
+def step_of(series: Sequence[tuple[int, float]], up: bool) -> tuple[float, float, int]:
+    """Where a series of (number, value) steps up, or down: mean before, mean after, first number after.
+
+    It may come in any order, as episodes end; before and after go by the numbers, since these say which world it was.
+    """
+    series = sorted(series)
     numbers = [number for number, _ in series]
     x = np.array([value for _, value in series], np.float64)
     if len(x) == 1:
@@ -166,5 +172,6 @@ def step_of(series: Sequence[tuple[int, float]]) -> tuple[float, float, int]:
     left = np.arange(1, len(x))
     sums = np.cumsum(x)[:-1]
     before, after = sums / left, (x.sum() - sums) / (len(x) - left)
-    at = int(np.argmax(left * (len(x) - left) * np.square(before - after)))
+    step = after - before if up else before - after
+    at = int(np.argmax(left * (len(x) - left) * step * np.abs(step)))  # two levels fit best, but none the wrong way
     return float(before[at]), float(after[at]), numbers[at + 1]

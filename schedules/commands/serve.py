@@ -14,6 +14,7 @@ from schedules.config import StreamSettings
 from schedules.control import Control
 from schedules.folder import RUNS
 from schedules.progress import for_console
+from schedules.record import story_of
 from schedules.served import ServedLoop
 from schedules.service import Service, watching_the_clock
 from schedules.stopping import ASKED, Abandoned, on_signals
@@ -61,6 +62,7 @@ def end_timeline(loop: ServedLoop, service: Service, console: Console) -> None:
     """Draw the last figures; MLflow says `FINISHED` where a person asked for the end, and `KILLED` after a signal."""
     if loop.tracker.ids is None:
         return
-    trouble = loop.tracker.finish("FINISHED" if service.stopping == ASKED else "KILLED")
+    status = "FINISHED" if service.stopping == ASKED else "KILLED"
+    trouble = loop.tracker.finish(status, story_of(loop.ledger, loop.stream))
     if trouble:
         say(console, trouble)

@@ -8,9 +8,11 @@ changes nothing, and nothing is due twice. A dotted path names a user's own modu
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Protocol
+from typing import Annotated, Any, Protocol
 
-from envs.component import load
+from pydantic import AfterValidator, Field
+
+from envs.component import filled, load
 
 LATEST = 1000
 """Outcomes of a task that a trigger is shown, at most."""
@@ -51,6 +53,14 @@ def build_trigger(settings: Mapping[str, Any]) -> Trigger:
     """The trigger that `settings` name by `type`; raises as `envs.component.load` does."""
     trigger: Trigger = load("schedules.triggers", settings, "trigger").build()
     return trigger
+
+
+def _each_filled(parts: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [filled("schedules.triggers", part, "trigger", f"{i}") for i, part in enumerate(parts)]
+
+
+Parts = Annotated[list[dict[str, Any]], Field(min_length=1), AfterValidator(_each_filled)]
+"""Settings of the triggers that a trigger is made of: one at least, each checked and filled."""
 
 
 def moment(time: datetime) -> str:

@@ -1,23 +1,15 @@
 """Due when all of its triggers are: `{type: all_of, of: [{type: drift}, {type: episodes, count: 500}]}`."""
 
 from collections.abc import Sequence
-from typing import Any
 
-from pydantic import Field, field_validator
-
-from envs.component import Settings, filled
-from schedules.triggers import Status, Trigger, build_trigger
+from envs.component import Settings
+from schedules.triggers import Parts, Status, Trigger, build_trigger
 
 
 class Config(Settings):
     """The triggers, each with its own settings. They count from the last time that all were due."""
 
-    of: list[dict[str, Any]] = Field(min_length=1)
-
-    @field_validator("of")
-    @classmethod
-    def _filled(cls, value: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        return [filled("schedules.triggers", item, "trigger", f"{i}") for i, item in enumerate(value)]
+    of: Parts
 
     def build(self) -> "AllOf":
         return AllOf([build_trigger(item) for item in self.of])

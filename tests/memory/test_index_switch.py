@@ -13,9 +13,9 @@ from memory.store import MemorySettings, ReplayMemory
 from memory.vectors import Vectors
 from memory.verify import verify
 from tests.memory.dying import dies_at
+from tests.memory.indexed import expected, wrong_neighbours
 from tests.memory.making import assert_consistent, bits
 from tests.memory.test_faults import made
-from tests.memory.test_vectors import assert_true_neighbours, expected
 
 DIMENSION = 16
 
@@ -67,7 +67,7 @@ def test_killed_at_every_write_of_it(saved, tmp_path):
         database, memory = opened(path)
         assert bits(memory.get(memory.ids())) == bits([made(int(name[1:])) for name in memory.ids()])
         assert open_parts(database).vectors.file_state() == "sound", "a kill makes nobody build the index anew"
-        assert_true_neighbours(database, memory, np.random.default_rng(0))
+        assert not wrong_neighbours(database, memory, np.random.default_rng(0))
         assert_consistent(database, memory, DIMENSION)
         database.close()
     assert n > 40

@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from PIL import Image
 
 from schedules.drift_figure import MARKERS, drift_timeline, running
-from schedules.figures import INK, PROMOTED, png
+from schedules.figures import FAINT, INK, PROMOTED, png
 from schedules.lived import Lived
 from schedules.watch import Alarm
 
@@ -43,7 +43,7 @@ def test_running_mean_by_hand() -> None:
 
 
 def test_curves_and_marks() -> None:
-    figure = drift_timeline(LIVED[::-1], ALARMS, promotions=[3], drifts={"goto": [3], "elsewhere": [1]}, window=2)
+    figure = drift_timeline(LIVED[::-1], ALARMS, [3], {"goto": [3], "elsewhere": [1]}, rollbacks=[5], window=2)
     goto, cards, novelty = figure.axes
     assert [axes.get_title("left") for axes in (goto, cards)] == ["goto", "cards"]
     np.testing.assert_array_equal(goto.lines[0].get_xdata(), [1, 3, 5, 6])
@@ -53,6 +53,8 @@ def test_curves_and_marks() -> None:
     np.testing.assert_allclose(novelty.lines[0].get_ydata(), [0.1, 0.2, 0.4])
     assert (upright(goto, INK), upright(cards, INK)) == ([3], [])
     assert upright(goto, PROMOTED) == upright(cards, PROMOTED) == [3]
+    assert upright(goto, FAINT) == upright(cards, FAINT) == [5]
+    assert {line.get_label(): line.get_linestyle() for line in figure.legends[0].get_lines()}["rollback"] == "--"
     assert marked(goto) == {"reward": [5], "novelty": [6]}
     assert marked(cards) == {"mix": [4]}
 

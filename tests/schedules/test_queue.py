@@ -203,8 +203,9 @@ def test_alarmed_is_what_made_it_due(store: Database, when: dict[str, Any], task
 
 
 def test_come_knows_what_was_lived_out_of_order() -> None:
-    """1, 3, 4 are lived: 2 is next. Then 2: 5 is next, and nothing is ahead."""
+    """1, 3, 4 are lived: 2 is next, 4 the newest. Then 2: 5 is next, and nothing is ahead."""
     come = Come().after([3, 1], ["goto", "cards"]).after([4], ["goto"])
     assert (come.next, come.ahead, come.lived, come.total) == (2, (3, 4), {"goto": 2, "cards": 1}, 3)
+    assert (come.newest, Come().newest) == (4, 0)
     come = come.after([2], ["goto"])
-    assert (come.next, come.ahead, come.total) == (5, (), 4)
+    assert (come.next, come.ahead, come.total, come.newest) == (5, (), 4, 4)

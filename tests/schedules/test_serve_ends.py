@@ -2,14 +2,19 @@
 
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from io import StringIO
 from pathlib import Path
+from typing import Any
 
 import pytest
+from matplotlib.figure import Figure
 from rich.console import Console
-from serving import living_stream, prepared
+from serving import living_stream, prepared, rows
 
 from schedules.commands.serve import serve
+from schedules.drift_figure import drift_timeline
+from schedules.lived import Lived
 from schedules.progress import Silent
 from schedules.service import Service
 from schedules.tracking import Tracker
@@ -56,3 +61,72 @@ def test_mlflow_says_how_it_ended(
     assert served(terminate, Silent) == ["KILLED"]
     assert served(ask, Silent) == ["FINISHED"]
     assert served(terminate, Impatient) == ["KILLED"]
+
+
+def lives_until(count: int, end: Callable[[Service], None]) -> Callable[[Service], None]:
+    """A step of the service; once so many episodes are lived, its end."""
+    step = Service._step
+
+    def lived(service: Service) -> None:
+        step(service)
+        if service.life.come.total >= count:
+            end(service)
+
+    return lived
+
+
+@pytest.fixture
+def drawn(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Of each picture of a life the episodes in it, in the order in which they are drawn."""
+    drawn = list[int]()
+
+    def counted(lived: Sequence[Lived], *marks: Any) -> Figure:
+        drawn.append(len(lived))
+        return drift_timeline(lived, *marks)
+
+    monkeypatch.setattr("schedules.tracking.drift_timeline", counted)
+    return drawn
+
+
+@pytest.mark.parametrize("end", [terminate, ask])
+def test_the_picture_of_a_life_without_cycles_is_of_its_end(
+    end: Callable[[Service], None],
+    tiny_folder: Path,
+    migrated: Path,
+    tmp_path: Path,
+    drawn: list[int],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The first one is of cycle 0, before anything was lived."""
+    folder = prepared(tmp_path / "run", migrated)
+    monkeypatch.setattr(Service, "_step", lives_until(30, end))
+    serve(living_stream(tiny_folder), folder, Console(quiet=True))
+    [(lived,)] = rows(folder, "SELECT count(*) FROM story_lived")
+    assert drawn == [0, lived]
+
+
+def test_an_end_while_mlflow_is_away_loses_nothing(
+    tiny_folder: Path, migrated: Path, tmp_path: Path, drawn: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is said what MLflow did not take; the story is in the run's own file, and the next end draws all of it."""
+    folder, said = prepared(tmp_path / "run", migrated), StringIO()
+
+    def fails(*_: object) -> None:
+        raise OSError("database is locked")
+
+    with monkeypatch.context() as patch:
+
+        def away(service: Service) -> None:
+            patch.setattr(service.loop.tracker.client, "log_artifacts", fails)
+            ask(service)
+
+        patch.setattr(Service, "_step", lives_until(30, away))
+        serve(living_stream(tiny_folder), folder, Console(file=said, width=400))
+    assert "MLflow did not take the last figures and that the run is finished (database is locked); " in said.getvalue()
+    assert told(folder) == ["RUNNING"]
+    before = len(rows(folder, "SELECT number FROM story_lived"))
+    assert before >= 30
+    monkeypatch.setattr(Service, "_step", ask)
+    serve(living_stream(tiny_folder), folder, Console(quiet=True))
+    assert drawn[-1] == before
+    assert told(folder) == ["FINISHED"]

@@ -15,6 +15,7 @@ from schedules import cycle
 from schedules.cli import main
 from schedules.control import behind, control_of
 from schedules.exam import FIRST_EXAM_SEED
+from schedules.progress import Silent
 from schedules.service import Service
 
 IMAGES = {"type": "dpo", "rounds": 2, "groups": 4, "group_size": 4, "image_weight": 1.0, "wrong_image": "retrieved"}
@@ -156,7 +157,9 @@ def test_people_pause_ask_for_a_cycle_go_on_and_stop(
     assert "--task renamd: there is no such regime. There are: copycat, renamed." in capsys.readouterr().err
 
 
-def test_a_clock_that_jumps_back_is_said_and_nothing_is_due_twice(tiny_folder: Path, folder: Path) -> None:
+def test_a_clock_that_jumps_back_is_said_and_nothing_is_due_twice(
+    tiny_folder: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """An hour passes, one cycle is due; then the clock is two hours behind, and a good hour passes again: none is."""
     hourly = {"when": {"type": "interval", "hours": 1}, "task": "renamed", "update": {**GRPO, "rounds": 1}}
     clock = Clock()
@@ -171,7 +174,11 @@ def test_a_clock_that_jumps_back_is_said_and_nothing_is_due_twice(tiny_folder: P
                 looks["since"] = 0
         return not jumps and looks["since"] > 10
 
+    said = list[str]()
+    monkeypatch.setattr(Silent, "done", lambda _, sentence: said.append(sentence))
     serve(living_stream(tiny_folder, triggers=[hourly]), folder, until, clock)
+    [back] = [sentence for sentence in said if sentence.startswith("The clock")]
+    assert back == "The clock went back by 7200 s: what is due by the clock waits until it is there again."
     assert [reason for (reason,) in rows(folder, "SELECT reason FROM loop_queue")] == [
         "interval: 1:00:00 passed since 2026-03-02 12:00 UTC"
     ]

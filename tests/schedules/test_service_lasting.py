@@ -1,6 +1,7 @@
 """What a service keeps over promotions, kills and restarts: what was seen, what is due, when room is made."""
 
 import json
+from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -16,8 +17,10 @@ from schedules.checkpoint import Ledger
 from schedules.config import StreamSettings
 from schedules.control import Control, control_of
 from schedules.lived import Lived
+from schedules.progress import Silent
 from schedules.rollback import roll_back
 from schedules.service import Service
+from schedules.tracking import Tracker
 from schedules.watch import Alarm, Watch
 
 
@@ -155,3 +158,32 @@ def test_when_room_is_made_does_not_depend_on_restarts(
     assert len(made) == 2
     assert 40 <= made[0] < 60
     assert 40 <= made[1] - made[0] < 60
+
+
+def test_cycles_go_on_while_mlflow_is_away_and_are_told_in_order_once_it_is_back(
+    tiny_folder: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Away for three cycles and a restart; then the fourth finds it again, and each is told once, in order."""
+    stream = living_stream(tiny_folder, triggers=[every(20, update={**GRPO, "rounds": 1})])
+    record, told, said, clock = Tracker.record, list[int](), list[str](), Clock(step=1)
+
+    def away(self: Tracker, cycle: Mapping[str, Any]) -> None:
+        raise OSError("the server is away")
+
+    def back(self: Tracker, cycle: Mapping[str, Any]) -> None:
+        told.append(cycle["cycle"])
+        record(self, cycle)
+
+    monkeypatch.setattr(Silent, "done", lambda _, sentence: said.append(sentence))
+    with monkeypatch.context() as patch:
+        patch.setattr(Tracker, "record", away)
+        for count in (2, 3):
+            serve(stream, folder, cycles_done(count), clock)
+    waiting = rows(folder, "SELECT cycle FROM loop_outbox WHERE sent = 0 ORDER BY cycle")
+    assert [cycle for (cycle,) in waiting] == [0, 1, 2, 3]
+    sentence = "MLflow did not take cycle 0 (the server is away); it is kept and sent again after the next cycle."
+    assert said.count(sentence) == 5, "after each of four commits, and when it was served again"
+    monkeypatch.setattr(Tracker, "record", back)
+    serve(stream, folder, cycles_done(4), clock)
+    assert told == [0, 1, 2, 3, 4]
+    assert rows(folder, "SELECT count(*) FROM loop_outbox WHERE sent = 0") == [(0,)]

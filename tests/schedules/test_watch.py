@@ -3,6 +3,7 @@
 import re
 from collections.abc import Sequence
 from dataclasses import replace
+from heapq import heappop, heappush
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 
 from envs.component import UserError
 from schedules.config import load_stream
+from schedules.drift_scores import drift_scores
 from schedules.lived import Lived, pack_centre, unpack_centre
 from schedules.watch import LATE, SHOWN, Alarm, DriftSettings, Watch, step_of
 from tests.schedules.streams import small_stream, write_stream
@@ -47,13 +49,56 @@ def raised(watch: Watch, lived: Sequence[Lived]) -> list[tuple[int, Alarm]]:
 def test_where_a_series_splits_by_hand() -> None:
     """1 1 1 0 0: between the third and the fourth. Of one number nothing can be told apart."""
     series = [(10, 1.0), (12, 1.0), (14, 1.0), (16, 0.0), (18, 0.0)]
-    assert step_of(series) == (1.0, 0.0, 16)
-    assert step_of(series[:1]) == (1.0, 1.0, 10)
-    assert step_of([(1, 0.0), (2, 1.0), (3, 1.0), (4, 1.0)]) == (0.0, 1.0, 2)
+    assert step_of(series, up=False) == (1.0, 0.0, 16)
+    assert step_of(series[:1], up=False) == (1.0, 1.0, 10)
+    assert step_of([(1, 0.0), (2, 1.0), (3, 1.0), (4, 1.0)], up=True) == (0.0, 1.0, 2)
+
+
+def test_a_step_the_other_way_is_not_told() -> None:
+    """0 0 0 1 1 0: the rise to 2/3 fits best, and a fall is what is asked for: from 2/5 to 0."""
+    series = [(n, x) for n, x in enumerate([0.0, 0.0, 0.0, 1.0, 1.0, 0.0], 1)]
+    assert step_of(series, up=True) == (0.0, pytest.approx(2 / 3), 4)
+    assert step_of(series, up=False) == (0.4, 0.0, 6)
+
+
+def test_where_it_splits_goes_by_numbers_and_not_by_ends() -> None:
+    """1 1 1 0 0 once more, of which 16 and 12 ended late: by the order of ends the fall would be told at 12."""
+    assert step_of([(10, 1.0), (14, 1.0), (18, 0.0), (12, 1.0), (16, 0.0)], up=False) == (1.0, 0.0, 16)
+
+
+def as_they_end(lived: Sequence[Lived], worlds: int = 32, failure: int = 12, success: int = 4) -> list[Lived]:
+    """The order in which episodes of worlds side by side end: each takes the next number, and failures last longer."""
+    free, ends = [0] * worlds, []
+    for one in lived:
+        begun = heappop(free)
+        end = begun + (success if one.reward else failure)
+        heappush(free, end)
+        ends.append((end, one.number, one))
+    return [one for _, _, one in sorted(ends, key=lambda told: told[:2])]
+
+
+def test_a_drift_is_told_where_it_was_though_episodes_end_out_of_order() -> None:
+    """Success 0.9 -> 0.2 from 501 on; by the order of ends the fall is told 37 and 25 episodes before."""
+    for seed in (1, 2):
+        rng = np.random.default_rng(seed)
+        lived = [Lived(n, f"{n}", "goto", float(rng.random() < (0.9 if n < 501 else 0.2))) for n in range(1, 801)]
+        [(_, alarm)] = raised(Watch(settings(reward={"type": "adwin"})), as_they_end(lived))
+        told = re.search(r"about episode (\d+)", alarm.sentence)
+        assert told
+        assert abs(int(told[1]) - 501) <= 3, alarm.sentence
+
+
+def test_an_alarm_is_placed_by_the_newest_episode_though_an_older_one_raised_it() -> None:
+    """Four failures in the changed world, then the fifth number of before ends and is the one that fires: not false."""
+    every = {"type": "every", "episodes": 5}
+    order = [Lived(n, f"{n}", "goto", 0.0) for n in (501, 502, 504, 503, 499)]
+    [(at, alarm)] = raised(Watch(settings(reward=every)), order)
+    assert (at, alarm.episode) == (499, 504)
+    assert drift_scores([alarm.episode], [501], 600, 100).delays == (4,)
 
 
 def test_success_that_fell() -> None:
-    [(at, alarm)] = raised(Watch(settings(reward={"type": "adwin"}), 0), life(0, 300, 100))
+    [(at, alarm)] = raised(Watch(settings(reward={"type": "adwin"})), life(0, 300, 100))
     assert (alarm.kind, alarm.task, alarm.episode) == ("reward", "goto", at)
     assert 300 < at < 350
     assert 0.3 < alarm.size < 0.8
@@ -67,12 +112,12 @@ def test_success_that_fell() -> None:
 
 def test_success_that_rose_is_no_alarm() -> None:
     better = [replace(one, reward=1 - one.reward) for one in life(0, 300, 300)]
-    assert not raised(Watch(settings(reward={"type": "adwin"}), 0), better)
+    assert not raised(Watch(settings(reward={"type": "adwin"})), better)
 
 
 def test_what_is_new_and_which_episodes_are_the_newest() -> None:
     lived = life(0, 300, 100)
-    [(at, alarm)] = raised(Watch(settings(observation={"type": "novelty"}), 0), lived)
+    [(at, alarm)] = raised(Watch(settings(observation={"type": "novelty"})), lived)
     assert alarm.kind == "novelty"
     assert 300 < at <= 310
     assert 3 < alarm.size < 7
@@ -92,7 +137,7 @@ def test_a_second_alarm_tells_of_what_came_after_the_first() -> None:
         for n, at in enumerate(levels.tolist(), 1)
     ]
     both = settings(reward={"type": "adwin"}, observation={"type": "novelty"}, cooldown=0)
-    found = [alarm for _, alarm in raised(Watch(both, 0), lived)]
+    found = [alarm for _, alarm in raised(Watch(both), lived)]
     assert [alarm.kind for alarm in found] == ["novelty", "reward", "novelty", "reward"]
     for alarm in found[2:]:
         since = re.search(r"about episode (\d+)", alarm.sentence)
@@ -103,7 +148,7 @@ def test_a_second_alarm_tells_of_what_came_after_the_first() -> None:
 
 
 def test_another_mix() -> None:
-    [(at, alarm)] = raised(Watch(settings(mix={"on": True}), 0), life(0, 300, 100))
+    [(at, alarm)] = raised(Watch(settings(mix={"on": True})), life(0, 300, 100))
     assert alarm.kind == "mix"
     assert 300 < at <= 364
     assert alarm.size > 0.25
@@ -111,12 +156,12 @@ def test_another_mix() -> None:
 
 def test_nothing_moves_and_nothing_is_raised() -> None:
     for seed in range(5):
-        assert not raised(Watch(DriftSettings(), 0), life(seed, 1000, 0))
+        assert not raised(Watch(DriftSettings()), life(seed, 1000, 0))
 
 
 def test_records_without_observations_are_watched_by_success_alone() -> None:
     bare = [replace(one, novelty=None, centre=None) for one in life(0, 300, 100)]
-    found = raised(Watch(DriftSettings(), 0), bare)
+    found = raised(Watch(DriftSettings()), bare)
     assert [alarm.kind for _, alarm in found] == ["reward"]
     assert found[0][1].novel == ()
 
@@ -128,9 +173,9 @@ def test_tasks_are_watched_apart() -> None:
         for i, both in enumerate(zip(moving, still, strict=True))
         for k, one in enumerate(both, 1)
     ]
-    found = raised(Watch(DriftSettings(), 0), mingled)
+    found = raised(Watch(DriftSettings()), mingled)
     assert {alarm.task for _, alarm in found} == {"goto"}
-    alone = raised(Watch(DriftSettings(), 0), moving)
+    alone = raised(Watch(DriftSettings()), moving)
     assert [alarm.episode for _, alarm in found] == [2 * alarm.episode - 1 for _, alarm in alone]
 
 
@@ -138,14 +183,14 @@ def test_cool_down_by_hand() -> None:
     """An alarm every 4 episodes, 10 quiet ones after each: 4, then what fired last in 5..14 (12) is held to 15."""
     lived = life(0, 40, 0)
     every = {"type": "every", "episodes": 4}
-    found = raised(Watch(settings(reward=every, cooldown=10), 0), lived)
+    found = raised(Watch(settings(reward=every, cooldown=10)), lived)
     assert [(at, alarm.episode) for at, alarm in found] == [(4, 4), (15, 12), (26, 24), (37, 36)]
-    at_once = raised(Watch(settings(reward=every, cooldown=0), 0), lived)
+    at_once = raised(Watch(settings(reward=every, cooldown=0)), lived)
     assert [at for at, _ in at_once] == [4, 8, 12, 16, 20, 24, 28, 32, 36, 40]
 
 
 def test_one_drift_is_told_once_and_nothing_of_it_is_lost() -> None:
-    found = raised(Watch(DriftSettings(cooldown=100), 0), life(0, 300, 400))
+    found = raised(Watch(DriftSettings(cooldown=100)), life(0, 300, 400))
     assert {alarm.kind for _, alarm in found} == {"reward", "novelty", "mix"}
     moments = sorted({at for at, _ in found})
     assert len(moments) == 2
@@ -154,11 +199,11 @@ def test_one_drift_is_told_once_and_nothing_of_it_is_lost() -> None:
 
 def test_a_promotion_begins_anew() -> None:
     """What was held back is dropped too, and a new champion may be worse or better without an alarm."""
-    watch, lived = Watch(DriftSettings(), 0), life(0, 300, 400)
+    watch, lived = Watch(DriftSettings()), life(0, 300, 400)
     assert raised(watch, lived[:320])
     watch.reset()
     assert not raised(watch, lived[320:])
-    fresh = Watch(DriftSettings(), 0)
+    fresh = Watch(DriftSettings())
     raised(fresh, lived[:300])
     fresh.reset()
     assert not raised(fresh, lived[300:]), "the control without the reset is test_one_drift_is_told_once"
@@ -167,7 +212,7 @@ def test_a_promotion_begins_anew() -> None:
 def test_replayed_records_bring_it_back() -> None:
     """At any moment: the records since the last reset, with centres as they are stored, and it goes on the same."""
     lived = [*life(3, 200, 60), *life(4, 150, 100, first=261)]
-    whole = Watch(DriftSettings(), 0)
+    whole = Watch(DriftSettings())
     raised(whole, lived[:40])
     whole.reset()
     expected = raised(whole, lived[40:])
@@ -178,7 +223,7 @@ def test_replayed_records_bring_it_back() -> None:
             for one in lived[40:cut]
             if one.centre is not None
         ]
-        back = Watch(DriftSettings(), 0)
+        back = Watch(DriftSettings())
         before = raised(back, stored)
         assert before + raised(back, lived[cut:]) == expected
 
