@@ -153,8 +153,11 @@ def doomed(
             hopeful = reach - NormalDist().inv_cdf(1 - alpha) * error > settings.min_gain
             if not (hopeful if sat < whole else surely_gained(settings, champion[name], result, alpha)):
                 return f"the gain on {task} is not sure ({gain(champion[name], result):+.2f} on {sat} of {whole} seeds)"
-        elif champion[name].mean + reach < floor(settings, champion[name], best_ever.get(name)) - 1e-9:
-            return f"{name} fell by {-gain(champion[name], result):.2f} on {sat} of {whole} seeds"
+        elif champion[name].mean + reach < (least := floor(settings, champion[name], best_ever.get(name))) - 1e-9:
+            was = result.mean - gain(champion[name], result)  # the champion's, on the seeds that were sat
+            learned = f", though {_gain_sentence(task, champion[task], so_far[task], alpha)}" if task in so_far else ""
+            fell = f"{name} fell from {was:.2f} to {result.mean:.2f} on {sat} of {whole} seeds"
+            return f"{fell} where {least:.2f} is the least{learned}"
     return ""
 
 

@@ -151,6 +151,10 @@ class Lively(Plain):
     def cycle(self, number: int, total: int, task: str) -> None:
         self.counts.cycle(number, total, task)
 
+    def done(self, sentence: str) -> None:
+        """Broken at words: what breaks a long verdict in a terminal would do so anywhere."""
+        self.console.print(sentence, markup=False, highlight=False)
+
 
 class Silent:
     """Says nothing, and remembers nothing."""
