@@ -1,4 +1,4 @@
-"""The default stream on three seeds against its bars: learned, kept, not forgotten, in time.
+"""The default stream on three seeds against its bars: learned, kept, not forgotten, refused what forgets, in time.
 
 python -m benchmarks.default
 """
@@ -31,6 +31,11 @@ def main() -> None:
     for cycle in reports[0]["cycles"]:
         spent = ", ".join(f"{phase} {seconds:.0f}" for phase, seconds in cycle["seconds"].items() if seconds >= 0.5)
         print(f"  cycle {cycle['cycle']} {cycle['task']}, {cycle['decisions']} decisions, seconds: {spent}")
+    last = [report["cycles"][-1] for report in reports]
+    figures["last_refused"] = float(np.mean([not cycle["accepted"] for cycle in last]))
+    print("the last cycle, which is made to go wrong:")
+    for seed, cycle in zip(seeds, last, strict=True):
+        print(f"  seed {seed}: {cycle['verdict']}")
     finish(figures, given.json)
 
 

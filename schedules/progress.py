@@ -143,10 +143,10 @@ class Lively(Plain):
     def __exit__(self, *exception: object) -> None:
         self.live.stop()
 
-    def __rich__(self) -> Spinner:
-        line = Text("  ", no_wrap=True, overflow="ellipsis").join(Text(*part) for part in self.counts.parts())
-        self.spinner.update(text=line)
-        return self.spinner
+    def __rich__(self) -> Text:
+        frame = str(self.spinner.render(self.console.get_time()))
+        parts = [(frame, ""), *self.counts.parts()]
+        return Text("  ", no_wrap=True, overflow="ellipsis").join(Text(*part) for part in parts)
 
     def cycle(self, number: int, total: int, task: str) -> None:
         self.counts.cycle(number, total, task)
