@@ -4,8 +4,8 @@
 
 And how surely does novelty, the distance to what is remembered, tell a drifted world from the same one?
 
-The pilot plays the default stream's regimes that can be told apart; its experts say what is right. Rooms that are asked about are never among
-those remembered. Poolings that were not kept are measured beside the one that was.
+The pilot plays the default stream's regimes that can be told apart; its experts say what is right. Rooms that are asked
+about are never among those remembered. Poolings that were not kept are measured beside the one that was.
 """
 
 import time

@@ -115,9 +115,7 @@ def test_three_quarters_of_the_way_are_promoted_where_the_whole_way_forgot() -> 
     assert candidate.moves == [1.0, 0.75], "it stays where it was promoted"
     assert scores["goto"] == exam("goto", GOOD["goto"])
     assert verdict.sentence.startswith("promoted: new 0.31 -> 0.86")
-    assert verdict.sentence.endswith(
-        f"; at 0.75 of the way; the whole way was {LOST}"
-    )
+    assert verdict.sentence.endswith(f"; at 0.75 of the way; the whole way was {LOST}")
 
 
 def test_where_no_share_holds_the_champion_stays_and_each_is_told_of() -> None:
