@@ -45,6 +45,8 @@ def test_the_last_cycle_is_hurried_and_all_others_rehearse(stream: StreamSetting
     assert last.task == "unsaid"
     assert last.update["rehearsal_weight"] == 0
     assert last.update["learning_rate"] > max(plan.update["learning_rate"] for plan in others)
+    assert last.update["source"] == "expert", "a skill that is never met by chance is learned all the same"
+    assert stream.regimes["unsaid"].world.expert
     assert all(plan.update["rehearsal_weight"] > 0 and plan.task != "unsaid" for plan in others)
     assert stream.regimes["unsaid"].replaces is None, "goto lives on: the gate guards it"
     assert stream.regimes["goto"].known
