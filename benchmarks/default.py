@@ -1,4 +1,4 @@
-"""The default stream on three seeds against its bars: learned, kept, not forgotten, in time.
+"""The default stream on three seeds against its bars: learned, kept, not forgotten, refused what forgets, in time.
 
 python -m benchmarks.default
 """
@@ -6,6 +6,9 @@ python -m benchmarks.default
 import numpy as np
 
 from benchmarks.runs import Report, arguments, finish, machine, run, spread
+
+HURRIED = 1
+"""Place of the cycle that is made to go wrong, from 0."""
 
 
 def main() -> None:
@@ -31,6 +34,11 @@ def main() -> None:
     for cycle in reports[0]["cycles"]:
         spent = ", ".join(f"{phase} {seconds:.0f}" for phase, seconds in cycle["seconds"].items() if seconds >= 0.5)
         print(f"  cycle {cycle['cycle']} {cycle['task']}, {cycle['decisions']} decisions, seconds: {spent}")
+    hurried = [report["cycles"][HURRIED] for report in reports]
+    figures["hurried_refused"] = float(np.mean([not cycle["accepted"] for cycle in hurried]))
+    print("the cycle that is made to go wrong:")
+    for seed, cycle in zip(seeds, hurried, strict=True):
+        print(f"  seed {seed}: {cycle['verdict']}")
     finish(figures, given.json)
 
 

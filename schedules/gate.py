@@ -149,12 +149,15 @@ def doomed(
             continue
         whole, sat = len(champion[name].seeds), len(result.seeds)
         reach, error = prospect(champion[name], result)
+        was = result.mean - gain(champion[name], result)  # the champion's, on the seeds that were sat
+        moved = f"from {was:.2f} to {result.mean:.2f} on {sat} of {whole} seeds"
         if name == task:
             hopeful = reach - NormalDist().inv_cdf(1 - alpha) * error > settings.min_gain
             if not (hopeful if sat < whole else surely_gained(settings, champion[name], result, alpha)):
-                return f"the gain on {task} is not sure ({gain(champion[name], result):+.2f} on {sat} of {whole} seeds)"
-        elif champion[name].mean + reach < floor(settings, champion[name], best_ever.get(name)) - 1e-9:
-            return f"{name} fell by {-gain(champion[name], result):.2f} on {sat} of {whole} seeds"
+                return f"the gain on {task} is not sure ({moved})"
+        elif champion[name].mean + reach < (least := floor(settings, champion[name], best_ever.get(name))) - 1e-9:
+            learned = f", though {_gain_sentence(task, champion[task], so_far[task], alpha)}" if task in so_far else ""
+            return f"{name} fell {moved} where {least:.2f} is the least allowed{learned}"
     return ""
 
 
@@ -196,7 +199,7 @@ def _loss_faults(
         least = floor(settings, held, best)
         if candidate[name].mean < least - 1e-9:
             faults.append(
-                f"{name} fell to {candidate[name].mean:.2f} where {least:.2f} is the least"
+                f"{name} fell to {candidate[name].mean:.2f} where {least:.2f} is the least allowed"
                 f" (champion {held.mean:.2f}, best ever {best.mean:.2f})"
             )
     return faults

@@ -22,7 +22,7 @@ from schedules.checkpoint import Committed, Ledger, environment
 from schedules.clock import PhaseClock
 from schedules.comparison import gain_on
 from schedules.config import CyclePlan, StreamSettings
-from schedules.exam import exam_facts, sit
+from schedules.exam import exam_facts, in_words, sit
 from schedules.folder import DATABASE
 from schedules.gate import Verdict
 from schedules.led import Led
@@ -225,6 +225,7 @@ class Loop(Led):
         """Commit cycle 0: the scores before any training, and what was lived in."""
         self.matrix = ScoreMatrix.start(self.regimes, scores)
         self._commit(0, None, "")
+        self.progress.done(f"before any training: {in_words(scores)}")
 
     def _commit(self, cycle: int, report: CycleReport | None, champion: str) -> None:
         assert self.matrix is not None
@@ -243,7 +244,7 @@ class Loop(Led):
         self.committed.append(entry)
         self.memory.save_index()
         if report:
-            self.progress.done(report.verdict)
+            self.progress.done(f"cycle {cycle} ({report.task}) {report.verdict}")
         self.record()
 
     def record(self) -> None:

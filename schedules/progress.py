@@ -143,13 +143,17 @@ class Lively(Plain):
     def __exit__(self, *exception: object) -> None:
         self.live.stop()
 
-    def __rich__(self) -> Spinner:
-        line = Text("  ", no_wrap=True, overflow="ellipsis").join(Text(*part) for part in self.counts.parts())
-        self.spinner.update(text=line)
-        return self.spinner
+    def __rich__(self) -> Text:
+        frame = str(self.spinner.render(self.console.get_time()))
+        parts = [(frame, ""), *self.counts.parts()]
+        return Text("  ", no_wrap=True, overflow="ellipsis").join(Text(*part) for part in parts)
 
     def cycle(self, number: int, total: int, task: str) -> None:
         self.counts.cycle(number, total, task)
+
+    def done(self, sentence: str) -> None:
+        """Broken at words: what breaks a long verdict in a terminal would do so anywhere."""
+        self.console.print(sentence, markup=False, highlight=False)
 
 
 class Silent:

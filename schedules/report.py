@@ -249,12 +249,14 @@ def _tasks(run: Mapping[str, Any]) -> Table:
 
 
 def _note(run: Mapping[str, Any], regime: Mapping[str, Any]) -> str:
-    cycles = [str(c["cycle"]) for c in run["cycles"] if c["task"] == regime["name"] and c["accepted"]]
+    mine = [(str(c["cycle"]), c["accepted"]) for c in run["cycles"] if c["task"] == regime["name"]]
+    cycles, refused = ([number for number, kept in mine if kept is wanted] for wanted in (True, False))
     notes = [
         "known to the pilot" if regime["known"] else "",
         f"appears at cycle {regime['added_at']}" if regime["added_at"] else "",
         f"gone from cycle {regime['replaced_at']}" if regime["replaced_at"] is not None else "",
         f"trained in {', '.join(cycles)}" if cycles else "",
+        f"refused in {', '.join(refused)}" if refused else "",
         "never trained: what is learned elsewhere shows" if regime["name"] in run["exam"]["never_trained"] else "",
     ]
     return ", ".join(filter(None, notes))

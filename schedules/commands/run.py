@@ -44,6 +44,8 @@ def go(stream: StreamSettings, file: str, folder: Path, console: Console, resume
     try:
         note_beside(loop.ledger, file, folder)
         say(console, intention(loop))
+        if about := stream.about.strip():
+            console.print(about, markup=False, highlight=False)
         with progress:
             left = loop.next_plan <= len(stream.cycles)
             run_stream(loop)

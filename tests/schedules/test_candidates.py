@@ -60,6 +60,10 @@ class Scripted:
 GOOD = {"goto": 120, "new": 110, "luck": 60}
 FORGOT = {"goto": 90, "new": 110, "luck": 60}
 USELESS = {"goto": 120, "new": 32, "luck": 60}
+LOST = (
+    "refused early: goto fell from 0.94 to 0.70 on 64 of 128 seeds where 0.84 is the least allowed, though new "
+    "0.31 -> 0.86 (+0.55, at least +0.46)"
+)
 
 
 def test_a_good_candidate_sits_all_of_it_once_and_its_scores_are_those_of_an_exam_at_once() -> None:
@@ -83,9 +87,10 @@ def test_the_trained_task_comes_first_and_unguarded_luck_last() -> None:
 
 
 def test_without_a_gain_half_an_exam_of_one_task_is_enough() -> None:
+    """40 of 128 are held, 32 reached: on 64 seeds 20 and 16."""
     candidate = Scripted({1.0: USELESS})
     scores, verdict = decide(case(), candidate)
-    assert verdict.sentence == "refused early: the gain on new is not sure (-0.06 on 64 of 128 seeds)"
+    assert verdict.sentence == "refused early: the gain on new is not sure (from 0.31 to 0.25 on 64 of 128 seeds)"
     assert candidate.episodes == 64
     assert list(scores) == ["new"]
     assert candidate.moves == [1.0], "less of nothing is nothing: no share of the way is tried"
@@ -93,10 +98,13 @@ def test_without_a_gain_half_an_exam_of_one_task_is_enough() -> None:
 
 
 def test_what_was_forgotten_is_seen_on_half_of_it() -> None:
-    """120 of 128 are held, 90 reached: on 64 seeds about -0.23, where more than 0.1 is too much."""
+    """120 of 128 are held, 90 reached: on 64 seeds 60 and 45, about -0.23, where more than 0.1 is too much.
+
+    What was learned is told beside it: 40 -> 110 of 128.
+    """
     candidate = Scripted({1.0: FORGOT})
     _, verdict = decide(case(GateSettings(interpolate=())), candidate)
-    assert verdict.sentence == "refused early: goto fell by 0.23 on 64 of 128 seeds"
+    assert verdict.sentence == LOST
     assert candidate.episodes == 128 + 64
 
 
@@ -108,9 +116,7 @@ def test_three_quarters_of_the_way_are_promoted_where_the_whole_way_forgot() -> 
     assert candidate.moves == [1.0, 0.75], "it stays where it was promoted"
     assert scores["goto"] == exam("goto", GOOD["goto"])
     assert verdict.sentence.startswith("promoted: new 0.31 -> 0.86")
-    assert verdict.sentence.endswith(
-        "; at 0.75 of the way; the whole way was refused early: goto fell by 0.23 on 64 of 128 seeds"
-    )
+    assert verdict.sentence.endswith(f"; at 0.75 of the way; the whole way was {LOST}")
 
 
 def test_where_no_share_holds_the_champion_stays_and_each_is_told_of() -> None:
@@ -153,7 +159,7 @@ def test_a_share_has_that_share_of_the_allowed_loss() -> None:
     assert decide(case(), Scripted({1.0: slightly}))[1].accepted
     told = decide(case(GateSettings(interpolate=(0.5,)), stop_early=False), Scripted({1.0: FORGOT, 0.5: slightly}))[1]
     assert not told.accepted
-    assert "at 0.5 of the way refused: goto fell to 0.84 where 0.89 is the least" in told.sentence
+    assert "at 0.5 of the way refused: goto fell to 0.84 where 0.89 is the least allowed" in told.sentence
 
 
 def test_a_short_exam_tries_nothing_more() -> None:

@@ -88,6 +88,32 @@ def test_a_terminal_shows_one_line_and_gives_it_back() -> None:
     assert text.count("\x1b[?25l") == text.count("\x1b[?25h"), "the cursor is shown again"
 
 
+def test_the_live_line_is_cut_and_not_broken_where_a_terminal_is_narrow() -> None:
+    written = io.StringIO()
+    with Lively(Console(file=written, force_terminal=True, width=40, color_system=None)) as progress:
+        progress.cycle(1, 6, "exchanged")
+        progress.phase("rollout", "living in what is known: 128 episodes")
+        written.truncate(0)
+        progress.live.refresh()
+    shown = written.getvalue()
+    assert "cycle 1/6 exchanged  rollout  living" in shown
+    assert "episodes" not in shown
+    assert "…" in shown
+
+
+def test_a_long_verdict_is_broken_at_words_on_a_terminal_and_stays_one_line_in_a_log() -> None:
+    """Twenty words of nine letters: no more than four of them, and their spaces, fit into 40 columns."""
+    sentence = " ".join(["forgotten"] * 20)
+    written = io.StringIO()
+    with Lively(Console(file=written, force_terminal=True, width=40, color_system=None)) as progress:
+        progress.done(sentence)
+    assert " ".join(["forgotten"] * 4) + "\n" in written.getvalue()
+    assert sentence not in written.getvalue()
+    console, written = log()
+    Plain(console).done(sentence)
+    assert written.getvalue() == sentence + "\n"
+
+
 def test_an_exception_gives_the_terminal_back() -> None:
     written = io.StringIO()
     console = Console(file=written, force_terminal=True, width=80)

@@ -114,7 +114,7 @@ def test_summary_says_what_a_person_wants(run: dict[str, Any], tmp_path: Path) -
     console.print(summary_table(run, tmp_path))
     text = console.export_text()
     assert "exchanged   0.31 ±0.09   0.93 ±0.05    +0.62" in text
-    assert "trained in 1" in text
+    assert "trained in 1, refused in 2" in text
     assert "promoted: exchanged 0.31 -> 0.93" in text
     assert "refused: goto fell" in text
     assert "forgetting 0.010" in text, "goto lost 0.02, exchanged nothing since it was trained"
