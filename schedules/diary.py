@@ -26,7 +26,7 @@ MIGRATIONS = [
     [
         "CREATE TABLE life_facts (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID",
         "CREATE TABLE life_begun (regime TEXT PRIMARY KEY, row INTEGER NOT NULL) WITHOUT ROWID",
-        # place: the order in which they were watched; number: of the whole life
+        # place: the order in which they ended; number: of the whole life
         "CREATE TABLE life_lived (place INTEGER PRIMARY KEY AUTOINCREMENT, number INTEGER NOT NULL, episode TEXT NOT "
         "NULL, task TEXT NOT NULL, regime TEXT NOT NULL, reward REAL NOT NULL, novelty REAL, centre BLOB)",
         "CREATE INDEX life_lived_by_regime ON life_lived (regime, place)",
@@ -114,14 +114,14 @@ class Diary:
         (rows,) = self.database.execute(sql).fetchone()  # places have no gaps, and to count them is to read them all
         return rows is not None and rows >= KEPT
 
-    def since_reset(self) -> list[Lived]:
-        """What the watch has seen since the last promotion, in order."""
+    def since_reset(self) -> list[tuple[str, Lived]]:
+        """What was lived since the last promotion, with its regime, in the order it ended in."""
         rows = self.database.execute(
-            "SELECT number, episode, task, reward, novelty, centre FROM life_lived ORDER BY place"
+            "SELECT regime, number, episode, task, reward, novelty, centre FROM life_lived ORDER BY place"
         )
         return [
-            Lived(number, episode, task, reward, novelty, None if centre is None else unpack_centre(centre))
-            for number, episode, task, reward, novelty, centre in rows
+            (regime, Lived(number, episode, task, reward, novelty, None if centre is None else unpack_centre(centre)))
+            for regime, number, episode, task, reward, novelty, centre in rows
         ]
 
     def alarms(self) -> list[Alarm]:

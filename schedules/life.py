@@ -17,6 +17,7 @@ from envs.types import Episode, Ticket
 from memory.schema import LIVED
 from schedules.config import StreamSettings
 from schedules.diary import Diary
+from schedules.in_order import InOrder
 from schedules.lived import lived_of
 from schedules.loop import Loop
 from schedules.seeds import generator, training_seed
@@ -46,7 +47,8 @@ class Life:
         self.story = Story(loop.database)
         self.come = diary.come()
         self.watch = Watch(stream.drift)
-        for lived in diary.since_reset():
+        self._in_order = InOrder()
+        for _, lived in self._in_order.turn(diary.since_reset(), self.come.next):
             self.watch.see(lived)
         self.replaces = {name: regime.replaces for name, regime in stream.regimes.items()}
         self._aside = Aside(loop.policy)
@@ -78,7 +80,7 @@ class Life:
 
     def promoted(self) -> None:
         """Another champion lives from now on; what was under way begins anew with it."""
-        self.watch.reset()
+        self._watch_anew()
         with self._aside.turn():
             self._living.begin_anew()
 
@@ -103,24 +105,29 @@ class Life:
         vectors = np.split(rows, ends)
         with loop.database.transaction():
             loop.memory.add(episodes, vectors)
-            lived, alarms = [], []
+            lived = []
             for episode, of_it in zip(episodes, vectors, strict=True):
                 place = slot(episode.task, self.replaces)
                 known = {episode.task, *before(episode.task, self.replaces)}
                 seen = lived_of(episode.member, episode, of_it, loop.memory, place, known, loop.next_cycle)
                 if seen is not None:
                     lived.append((episode.task, seen))
-                    alarms += [(episode.task, alarm) for alarm in self.watch.see(seen)]
             self.come = self.come.after([e.member for e in episodes], [e.task for e in episodes])
+            turn = self._in_order.turn(lived, self.come.next)
+            alarms = [(regime, alarm) for regime, seen in turn for alarm in self.watch.see(seen)]
             self.diary.write(self.come, lived, alarms, self.clock())
             self.story.write([seen for _, seen in lived])
             if begins_anew := self.diary.full:
                 self.diary.reset()
         if begins_anew:
-            self.watch.reset()
+            self._watch_anew()
         self.decisions += len(observations)
         for _, alarm in alarms:
             loop.progress.done(f"Alarm: {alarm.sentence}.")
+
+    def _watch_anew(self) -> None:
+        self.watch.reset()
+        self._in_order.clear()
 
 
 def ticket(stream: StreamSettings, number: int, cycle: int) -> Ticket:

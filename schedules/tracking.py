@@ -58,7 +58,7 @@ class Tracker:
     """Writes one run's record into the MLflow database in `folder`.
 
     Attributes:
-        failed: something went wrong since `start`, which may find what can be mended.
+        failed: something went wrong, or was broken off, since `start`, which may find what can be mended.
         anew: the timeline was made by `start`: there was none.
         status_before: the timeline's before `start` set it to running.
         notes: sentences on what somebody had changed by hand, and how it was mended.

@@ -56,8 +56,7 @@ class Alarm:
     """Something has moved.
 
     Attributes:
-        episode: number of the newest episode of the task that had ended when it fired; one that was held back is
-            raised later.
+        episode: number of the lived episode at which it fired; one that was held back is raised later.
         task: the slot that moved.
         kind: what moved there.
         size: how far: success before minus after; novelty after by before; distance of the centres.
@@ -81,7 +80,7 @@ class Watch:
         self._tasks: dict[str, _Task] = {}
 
     def see(self, lived: Lived) -> list[Alarm]:
-        """Go on with one lived episode; the alarms that it raises, mostly none."""
+        """Go on with one lived episode, its number above all before; the alarms that it raises, mostly none."""
         if lived.task not in self._tasks:
             self._tasks[lived.task] = _Task(self._settings)
         return self._tasks[lived.task].see(lived)
@@ -104,10 +103,8 @@ class _Task:
         self._late: deque[Lived] = deque(maxlen=LATE)
         self._held: dict[Kind, Alarm] = {}
         self._quiet = 0
-        self._newest = 0
 
     def see(self, lived: Lived) -> list[Alarm]:
-        self._newest = max(self._newest, lived.number)  # worlds live side by side: an older episode may end after it
         self._late.append(lived)
         fired = [*self._see_reward(lived), *self._see_novelty(lived), *self._see_mix(lived)]
         self._held |= {alarm.kind: alarm for alarm in fired}
@@ -156,15 +153,11 @@ class _Task:
     def _alarm(self, lived: Lived, kind: Kind, size: float, told: str) -> Alarm:
         compared = [(one.novelty, one.number, one.episode) for one in self._late if one.novelty is not None]
         novel = tuple(name for _, _, name in sorted(compared, reverse=True)[:SHOWN])
-        return Alarm(self._newest, lived.task, kind, size, told, novel)
+        return Alarm(lived.number, lived.task, kind, size, told, novel)
 
 
 def step_of(series: Sequence[tuple[int, float]], up: bool) -> tuple[float, float, int]:
-    """Where a series of (number, value) steps up, or down: mean before, mean after, first number after.
-
-    It may come in any order, as episodes end; before and after go by the numbers, since these say which world it was.
-    """
-    series = sorted(series)
+    """Where a series of (number, value) steps up, or down: mean before, mean after, first number after."""
     numbers = [number for number, _ in series]
     x = np.array([value for _, value in series], np.float64)
     if len(x) == 1:

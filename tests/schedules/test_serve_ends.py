@@ -17,6 +17,7 @@ from schedules.drift_figure import drift_timeline
 from schedules.lived import Lived
 from schedules.progress import Silent
 from schedules.service import Service
+from schedules.stopping import Abandoned
 from schedules.tracking import Tracker
 
 
@@ -130,3 +131,24 @@ def test_an_end_while_mlflow_is_away_loses_nothing(
     serve(living_stream(tiny_folder), folder, Console(quiet=True))
     assert drawn[-1] == before
     assert told(folder) == ["FINISHED"]
+
+
+def test_who_is_thrown_out_while_mlflow_is_told_does_not_ask_it_again(
+    tiny_folder: Path, migrated: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A locked database holds up the record until patience ends; the end must not wait as long once more."""
+    folder, asked = prepared(tmp_path / "run", migrated), list[str]()
+
+    def thrown_out(*_: object) -> None:
+        raise Abandoned
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Tracker, "record", thrown_out)
+        patch.setattr(Tracker, "finish", lambda _, status, story: asked.append(status))
+        serve(living_stream(tiny_folder), folder, Console(quiet=True))
+    assert asked == []
+    assert rows(folder, "SELECT count(*) FROM loop_cycles") == [(1,)], "what was to be told was committed before"
+    monkeypatch.setattr(Service, "_step", ask)
+    serve(living_stream(tiny_folder), folder, Console(quiet=True))
+    assert told(folder) == ["FINISHED"]
+    assert rows(folder, "SELECT sent FROM loop_outbox") == [(1,)]

@@ -3,7 +3,6 @@
 import re
 from collections.abc import Sequence
 from dataclasses import replace
-from heapq import heappop, heappush
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +10,6 @@ import pytest
 
 from envs.component import UserError
 from schedules.config import load_stream
-from schedules.drift_scores import drift_scores
 from schedules.lived import Lived, pack_centre, unpack_centre
 from schedules.watch import LATE, SHOWN, Alarm, DriftSettings, Watch, step_of
 from tests.schedules.streams import small_stream, write_stream
@@ -59,42 +57,6 @@ def test_a_step_the_other_way_is_not_told() -> None:
     series = [(n, x) for n, x in enumerate([0.0, 0.0, 0.0, 1.0, 1.0, 0.0], 1)]
     assert step_of(series, up=True) == (0.0, pytest.approx(2 / 3), 4)
     assert step_of(series, up=False) == (0.4, 0.0, 6)
-
-
-def test_where_it_splits_goes_by_numbers_and_not_by_ends() -> None:
-    """1 1 1 0 0 once more, of which 16 and 12 ended late: by the order of ends the fall would be told at 12."""
-    assert step_of([(10, 1.0), (14, 1.0), (18, 0.0), (12, 1.0), (16, 0.0)], up=False) == (1.0, 0.0, 16)
-
-
-def as_they_end(lived: Sequence[Lived], worlds: int = 32, failure: int = 12, success: int = 4) -> list[Lived]:
-    """The order in which episodes of worlds side by side end: each takes the next number, and failures last longer."""
-    free, ends = [0] * worlds, []
-    for one in lived:
-        begun = heappop(free)
-        end = begun + (success if one.reward else failure)
-        heappush(free, end)
-        ends.append((end, one.number, one))
-    return [one for _, _, one in sorted(ends, key=lambda told: told[:2])]
-
-
-def test_a_drift_is_told_where_it_was_though_episodes_end_out_of_order() -> None:
-    """Success 0.9 -> 0.2 from 501 on; by the order of ends the fall is told 37 and 25 episodes before."""
-    for seed in (1, 2):
-        rng = np.random.default_rng(seed)
-        lived = [Lived(n, f"{n}", "goto", float(rng.random() < (0.9 if n < 501 else 0.2))) for n in range(1, 801)]
-        [(_, alarm)] = raised(Watch(settings(reward={"type": "adwin"})), as_they_end(lived))
-        told = re.search(r"about episode (\d+)", alarm.sentence)
-        assert told
-        assert abs(int(told[1]) - 501) <= 3, alarm.sentence
-
-
-def test_an_alarm_is_placed_by_the_newest_episode_though_an_older_one_raised_it() -> None:
-    """Four failures in the changed world, then the fifth number of before ends and is the one that fires: not false."""
-    every = {"type": "every", "episodes": 5}
-    order = [Lived(n, f"{n}", "goto", 0.0) for n in (501, 502, 504, 503, 499)]
-    [(at, alarm)] = raised(Watch(settings(reward=every)), order)
-    assert (at, alarm.episode) == (499, 504)
-    assert drift_scores([alarm.episode], [501], 600, 100).delays == (4,)
 
 
 def test_success_that_fell() -> None:
