@@ -27,7 +27,7 @@ from benchmarks.runs import arguments, finish, machine
 from schedules.control import control_of
 
 CYCLES, SECONDS_BETWEEN = 50, 90.0
-BEGIN_SECONDS, STOP_SECONDS = 300.0, 30.0
+BEGIN_SECONDS = 300.0
 
 
 @dataclass(slots=True)
@@ -37,12 +37,14 @@ class Seen:
     Attributes:
         adapters: digests of promoted adapters, by folder.
         met: what the service was doing when it was killed, and how often.
+        pauses: how often it had paused itself after many refusals, and was told to go on.
         resident: megabytes before each kill and at the end.
         broken: what was found to be broken.
     """
 
     adapters: dict[str, str] = field(default_factory=dict)
     met: Counter[str] = field(default_factory=Counter)
+    pauses: int = 0
     resident: list[float] = field(default_factory=list)
     broken: list[str] = field(default_factory=list)
 
@@ -53,28 +55,41 @@ def main() -> None:
     cycles = 3 if given.quick else CYCLES
     folder: Path = given.dir / f"weeks-{cycles}"
     seen, rng = Seen(), np.random.default_rng(0)
-    while committed(folder) < cycles:
-        process = serve(folder)
-        killed_at = time.monotonic() + rng.exponential(SECONDS_BETWEEN)
-        while time.monotonic() < killed_at and committed(folder) < cycles:
-            time.sleep(0.2)
-            if process.poll() is not None:
-                raise SystemExit(f"the service ended by itself; see {folder.with_suffix('.log')}")
-        seen.resident.append(psutil.Process(process.pid).memory_info().rss / 1e6)
-        if committed(folder) >= cycles:
-            break
+    while lives(process := serve(folder), folder, float(rng.exponential(SECONDS_BETWEEN)), cycles, seen):
         seen.met[doing(folder)] += 1
         process.send_signal(signal.SIGKILL)
         process.wait()
         look_over(folder, seen)
         print(f"kill {seen.met.total()}, {committed(folder)} cycles", flush=True)
-    began = time.monotonic()
-    process.terminate()
-    code = process.wait(STOP_SECONDS * 4)
-    stopping = time.monotonic() - began
+    stopping, code = ended(process, folder)
     look_over(folder, seen)
     tell(folder, seen, stopping, code)
     finish(figures(folder, seen, stopping), given.json)
+
+
+def lives(process: "subprocess.Popen[bytes]", folder: Path, seconds: float, cycles: int, seen: Seen) -> bool:
+    """Let it live so long; False if it committed its last cycle before."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end and committed(folder) < cycles:
+        time.sleep(0.2)
+        if process.poll() is not None:
+            raise SystemExit(f"the service ended by itself; see {folder.with_suffix('.log')}")
+        with control_of(folder) as control:
+            seen.pauses += bool(control.paused) and control.resume()
+    seen.resident.append(psutil.Process(process.pid).memory_info().rss / 1e6)
+    return committed(folder) < cycles
+
+
+def ended(process: "subprocess.Popen[bytes]", folder: Path) -> tuple[float, int]:
+    """Seconds from SIGTERM in the middle of a cycle (or of a life without one for two minutes), and the exit code."""
+    patience = time.monotonic() + 120
+    while doing(folder) != "a cycle" and time.monotonic() < patience:
+        time.sleep(0.5)
+    time.sleep(3)
+    began = time.monotonic()
+    process.terminate()
+    code = process.wait()
+    return time.monotonic() - began, code
 
 
 def serve(folder: Path) -> "subprocess.Popen[bytes]":
@@ -169,7 +184,7 @@ def tell(folder: Path, seen: Seen, stopping: float, code: int) -> None:
         promoted = sum(cycle["accepted"] for cycle in of_it)
         print(f"{name:12}{first:>11.2f}{last:>11.2f}{lived.get(name, 0):>9,}{len(of_it):>8}{promoted:>10}")
     where = ", ".join(f"{count} in {what}" for what, count in seen.met.most_common())
-    print(f"\nkills: {seen.met.total()} ({where}); broken: {seen.broken or 'nothing'}")
+    print(f"\nkills: {seen.met.total()} ({where}); broken: {seen.broken or 'nothing'}; paused {seen.pauses} times")
     print(f"ended by SIGTERM in {stopping:.1f} s with code {code}")
     print(f"resident, MB: median {np.median(seen.resident):.0f}, at most {max(seen.resident):.0f}")
     print(f"forgetting {report['forgetting']:.3f}, average success {report['average_success']:.2f}")
