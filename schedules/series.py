@@ -34,7 +34,8 @@ def timeline_series(cycle: Mapping[str, Any]) -> dict[str, float | None]:
     if report is None:
         return series
     series |= {"overall/kl_old": report["update"]["kl_old_tasks"], "overall/promoted": VERDICTS[verdict_of(report)]}
-    return series | {f"wall_seconds/{phase}": seconds for phase, seconds in report["seconds"].items()}
+    known = {phase: seconds for phase, seconds in report["seconds"].items() if phase != "tracking"}  # it goes on
+    return series | {f"wall_seconds/{phase}": seconds for phase, seconds in known.items()}
 
 
 def child_series(cycle: Mapping[str, Any]) -> dict[str, float | None]:
