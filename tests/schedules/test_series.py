@@ -76,10 +76,10 @@ def test_every_figure_and_tag_stands_on_the_page() -> None:
 
 
 def test_the_timeline_stays_small_with_thirty_tasks_and_says_so() -> None:
-    """5 overall, 2 of drift, 7 phases; 2 tasks make 16, and 8 of 30 make 22."""
-    assert len(timeline_series(record())) == 16
+    """5 overall, 2 of drift, 6 phases; 2 tasks make 15, and 8 of 30 make 21."""
+    assert len(timeline_series(record())) == 15
     many = record(tasks=30)
-    assert len(timeline_series(many)) == 14 + figures.SHOWN == 22
+    assert len(timeline_series(many)) == 13 + figures.SHOWN == 21
     assert "Tasks beyond the first 8 of 30: in the child runs." in timeline_note("made", many)
     assert "beyond" not in timeline_note("made", record(tasks=8))
     assert len([name for name in child_series(many) if name.startswith("after/")]) == 30
