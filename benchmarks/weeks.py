@@ -3,8 +3,8 @@
     python -m benchmarks.weeks [--json FILE] [--quick]
 
 A kill is SIGKILL; between two lie exponentially distributed seconds. Broken is: an adapter that was promoted and is
-gone or not as it was, a cycle missing or run twice, an episode that is remembered and not counted as lived, or counted
-and never remembered.
+gone or not as it was, a cycle missing or run twice, an episode that is remembered and not counted as lived, a file that
+SQLite finds damaged.
 """
 
 import hashlib
@@ -115,7 +115,8 @@ def beat(folder: Path) -> dict[str, Any]:
 def doing(folder: Path) -> str:
     """What it does just now: living, or a cycle."""
     told = str(beat(folder).get("doing", ""))
-    return "a cycle" if told.startswith("cycle") else "living" if told.startswith("living") else "beginning"
+    kinds = {"cycle": "a cycle", "living": "living", "paused": "a pause"}
+    return kinds.get(told.split(" ")[0], "beginning")
 
 
 def rows(folder: Path, sql: str) -> list[Any]:

@@ -26,24 +26,24 @@ def deliver(
     Returns:
         What was mended, and why the rest stays in the outbox for the next time if it does: cycles go on meanwhile.
     """
-    number = None
+    number, tracker.telling = None, True
     try:
         if tracker.ids is None or tracker.failed:
             tracker.start(stream, params)
+            tracker.failed = False
             lost = again() if tracker.anew else 0
             if lost:
                 tracker.notes.append(f"MLflow's record was gone: {lost} cycles are sent again.")
-        tracker.failed = True  # as long as not all is there: who is thrown out in the middle leaves it so
         for cycle in waiting():
             number = cycle["cycle"]
             tracker.record(cycle)
             sent(number)
-        tracker.failed = False
     except Exception as error:  # MLflow passes on errors of its database, files and server, each of another kind
         tracker.failed = True
         what = "the start of the record" if number is None else f"cycle {number}"
         told = f"MLflow did not take {what} ({brief(error)}); it is kept and sent again after the next cycle."
         tracker.notes.append(told)
+    tracker.telling = False
     told, tracker.notes = " ".join(tracker.notes), []
     return told
 

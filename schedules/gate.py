@@ -232,10 +232,9 @@ def _behaviour_faults(settings: GateSettings, kl_old: float | None, readable: fl
 
 
 def _gain_sentence(task: str, champion: ExamResult, candidate: ExamResult, alpha: float) -> str:
-    least = gain_lower_bound(champion, candidate, alpha)
-    return (
-        f"{task} {champion.mean:.2f} -> {candidate.mean:.2f} ({gain(champion, candidate):+.2f}, at least {least:+.2f})"
-    )
+    least, more = gain_lower_bound(champion, candidate, alpha), gain(champion, candidate)
+    was = abs(candidate.mean - more)  # the champion's, on the seeds that both sat; abs, for 0 is not -0
+    return f"{task} {was:.2f} -> {candidate.mean:.2f} ({more:+.2f}, at least {least:+.2f})"
 
 
 def _worst_other(

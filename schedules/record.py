@@ -134,6 +134,7 @@ def catch_up(database: Database, folder: Path) -> str:
     tracker = Tracker(folder)
     told = send(tracker, ledger, stream, matrix)
     if tracker.ids is not None:
-        tracker.finish(tracker.status_before, story_of(ledger, stream))
+        status = "KILLED" if tracker.status_before == "RUNNING" else tracker.status_before  # nobody runs it any more
+        tracker.finish(status, story_of(ledger, stream))
     write(folder, stream, matrix, committed, stats(database), tracker.ids, ledger.fact("command"))
     return told

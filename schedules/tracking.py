@@ -58,7 +58,8 @@ class Tracker:
     """Writes one run's record into the MLflow database in `folder`.
 
     Attributes:
-        failed: something went wrong, or was broken off, since `start`, which may find what can be mended.
+        failed: something went wrong since `start`, which may find what can be mended.
+        telling: it is being told what waits; still so where that was broken off.
         anew: the timeline was made by `start`: there was none.
         status_before: the timeline's before `start` set it to running.
         notes: sentences on what somebody had changed by hand, and how it was mended.
@@ -68,7 +69,7 @@ class Tracker:
         self.folder = folder.resolve()
         self.stream = ""
         self.ids: TrackingIds | None = None
-        self.anew, self.failed = False, False
+        self.anew, self.failed, self.telling = False, False, False
         self.status_before = "FINISHED"
         self.notes: list[str] = []
         self._undrawn: Mapping[str, Any] | None = None

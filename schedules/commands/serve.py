@@ -61,9 +61,9 @@ def serve(stream: StreamSettings, folder: Path, console: Console) -> None:
 def end_timeline(loop: ServedLoop, service: Service, console: Console) -> None:
     """Draw the last figures; MLflow says `FINISHED` where a person asked for the end, and `KILLED` after a signal.
 
-    An MLflow that did not take the last cycle isn't asked once more: that could take longer than others are patient.
+    Where patience ended while MLflow was told of a cycle, it isn't asked once more: others are not patient for ever.
     """
-    if loop.tracker.ids is None or loop.tracker.failed:
+    if loop.tracker.ids is None or loop.tracker.telling:
         return
     status = "FINISHED" if service.stopping == ASKED else "KILLED"
     trouble = loop.tracker.finish(status, story_of(loop.ledger, loop.stream))

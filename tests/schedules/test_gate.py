@@ -11,7 +11,7 @@ from envs.component import UserError
 from schedules.commands.run import check_enough
 from schedules.comparison import ExamResult, cost_rise, gain_lower_bound
 from schedules.config import BUNDLED, StreamSettings, load_stream
-from schedules.gate import GateSettings, Verdict, floor, judge, surely_gained
+from schedules.gate import GateSettings, Verdict, doomed, floor, judge, surely_gained
 from schedules.loop import Loop
 from schedules.metrics import ScoreMatrix
 from schedules.timeline import timeline
@@ -218,3 +218,19 @@ def test_luck_in_a_world_nobody_has_learned_is_guarded_only_where_it_is_asked_fo
         stream = StreamSettings.model_validate(three | {"gate": {"guard": guard}})
         loop = SimpleNamespace(stream=stream, matrix=ScoreMatrix.start(timeline(stream), {}))
         assert set(Loop.guarded(loop, scores, "renamed")) == names
+
+
+def test_an_early_verdict_compares_on_the_seeds_that_both_sat() -> None:
+    """Of 128 seeds the champion did 16, all among the first 64; there the candidate does 48: from 0.25 by +0.50."""
+    seeds = tuple(range(128))
+    champion = {
+        "new": ExamResult("new", seeds, tuple(seed < 16 for seed in seeds)),
+        "goto": ExamResult("goto", seeds, (True,) * 128),
+    }
+    so_far = {
+        "new": ExamResult("new", seeds[:64], tuple(seed < 48 for seed in seeds[:64])),
+        "goto": ExamResult("goto", seeds[:64], (False,) * 64),
+    }
+    told = doomed(GateSettings(), "new", champion, so_far, {})
+    assert told.startswith("goto fell from 1.00 to 0.00 on 64 of 128 seeds")
+    assert ", though new 0.25 -> 0.75 (+0.50, at least " in told

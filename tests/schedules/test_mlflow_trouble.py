@@ -105,6 +105,18 @@ def raising(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         yield
 
 
+def test_a_run_that_nobody_runs_is_not_left_running(folder: Path) -> None:
+    """Killed, and looked at afterwards; one that ended stays as it ended."""
+    client = Tracker(folder).client
+    [run] = [
+        r for e in client.search_experiments() for r in client.search_runs([e.experiment_id], "run_name = 'timeline'")
+    ]
+    for before, after in (("RUNNING", "KILLED"), ("FINISHED", "FINISHED")):
+        client.set_terminated(run.info.run_id, before)
+        assert told(folder) == ""
+        assert client.get_run(run.info.run_id).info.status == after
+
+
 @pytest.mark.parametrize("away", [unwritable, raising])
 def test_cycles_go_on_and_arrive_later_in_order(
     away: Callable[..., Any], made: Made, monkeypatch: pytest.MonkeyPatch

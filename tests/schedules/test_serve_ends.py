@@ -152,3 +152,18 @@ def test_who_is_thrown_out_while_mlflow_is_told_does_not_ask_it_again(
     serve(living_stream(tiny_folder), folder, Console(quiet=True))
     assert told(folder) == ["FINISHED"]
     assert rows(folder, "SELECT sent FROM loop_outbox") == [(1,)]
+
+
+def test_an_old_trouble_does_not_keep_the_end_from_mlflow(
+    tiny_folder: Path, migrated: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It did not take the last cycle, hours ago, and is well now: the end is told, and waits for nobody."""
+    folder = prepared(tmp_path / "run", migrated)
+
+    def troubled(service: Service) -> None:
+        service.loop.tracker.failed = True
+        ask(service)
+
+    monkeypatch.setattr(Service, "_step", troubled)
+    serve(living_stream(tiny_folder), folder, Console(quiet=True))
+    assert told(folder) == ["FINISHED"]
