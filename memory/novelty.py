@@ -7,6 +7,7 @@ from the order of arrival; and since retention keeps the highest priorities too,
 is seen so, and what by all that is remembered, stands in docs/judging/drift.md.
 """
 
+from bisect import bisect_right
 from collections.abc import Collection
 from dataclasses import dataclass
 
@@ -122,7 +123,9 @@ def thinned(task: np.ndarray, priority: np.ndarray, length: np.ndarray) -> tuple
     """
     if length.sum() <= MOST:
         return np.arange(len(length)), length
-    count = np.minimum(length, EACH)
+    more = range(EACH + 1, int(length.max()))
+    each = EACH + bisect_right(more, MOST, key=lambda steps: int(np.minimum(length, steps).sum()))
+    count = np.minimum(length, each)
     order = np.lexsort((-priority, task))
     _, starts, counts = np.unique(task[order], return_index=True, return_counts=True)
     turn = np.arange(len(order)) - np.repeat(starts, counts)
