@@ -217,10 +217,10 @@ def counted(length):
 
 
 def test_the_room_is_used_by_hand():
-    """Room for 4096: 40 episodes of 100 steps fit; of 41 each leaves 99 (41 * 99 = 4059, but 41 * 100 = 4100).
+    """Room for 4096: 40 episodes of 100 steps fit; of 41 each gives 99 (41 * 99 = 4059, but 41 * 100 = 4100).
 
-    Short ones are whole: beside 20 of 5 steps, 9 of 500 leave 444 each (100 + 9 * 444 = 4096). Of 128 of 100 steps each
-    leaves 32 (128 * 32 = 4096), and of 129 one is left out.
+    Short ones are whole: beside 20 of 5 steps, 9 of 500 give 444 each (100 + 9 * 444 = 4096). Of 128 of 100 steps each
+    gives 32 (128 * 32 = 4096), and of 129 one is left out.
     """
     assert counted([100] * 40).tolist() == [100] * 40
     assert counted([100] * 41).tolist() == [99] * 41
@@ -231,7 +231,7 @@ def test_the_room_is_used_by_hand():
 
 @pytest.mark.parametrize("lengths", [[20], [33], [100], [500], [1000], [5000], [5, 900], range(1, 300, 7)])
 def test_an_episode_more_leaves_the_room_used(lengths):
-    """Up to 4096 steps all are there. Beyond, those that are cut leave the same, and one more of each did not fit.
+    """Up to 4096 steps all are there. Beyond, those that are cut give the same, and one more of each did not fit.
 
     With 32 or more each these are 128 at the most: less than 128 steps stay free, so it never shrinks by as much.
     """
@@ -244,7 +244,8 @@ def test_an_episode_more_leaves_the_room_used(lengths):
         before = part.sum()
         cut = set(part[part < lived].tolist())
         if np.minimum(lived, each).sum() <= most:
-            assert len(cut) <= 1 and min(cut, default=each) >= each
+            assert len(cut) <= 1
+            assert min(cut, default=each) >= each
         else:
             assert cut <= {0, each}
 
@@ -280,20 +281,18 @@ def test_an_episode_past_the_bound_hardly_moves_novelty(tmp_path, monkeypatch):
     ("retention", "stays"), [("balanced", True), ("reservoir", True), ("rewarded", False), ("coverage", False)]
 )
 def test_what_an_eviction_leaves_of_the_part(tmp_path, monkeypatch, retention, stays):
-    """Room for 20 of 200 episodes of a task, half of them failures, of which 100 stay: by priority the same 20."""
+    """Room for 20 of 200 episodes, every other one rewarded, of which 100 stay: the 20 best by priority do."""
     monkeypatch.setattr(bounded, "MOST", 60)
     rng = np.random.default_rng(0)
     with Database(tmp_path / "run.db") as database:
         memory = ReplayMemory(database, Angles(), MemorySettings(capacity=100, retention={"type": retention}))
-        memory.add(
-            [
-                episode(str(i), rng, steps=of(str(i), *rng.uniform(0, 360, 3)).steps, success=i % 2 == 0)
-                for i in range(200)
-            ]
-        )
+        for i in range(200):
+            seen = [Observation(str(degrees)) for degrees in rng.uniform(0, 360, 3)]
+            won = i % 2 == 0
+            memory.add([of(str(i), steps=tuple(step(o, reward=float(won)) for o in seen), success=won)])
         before = novelty(memory, *range(0, 360, 5), k=1)
         memory.settle(rng)
-        assert len(memory) == 100
+        assert memory.stats().episodes == 100
         assert np.array_equal(novelty(memory, *range(0, 360, 5), k=1), before) is stays
 
 
