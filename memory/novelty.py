@@ -1,12 +1,17 @@
 """How unlike anything remembered an observation is: its distance to the nearest of a bounded part of memory.
 
 Of the steps that fit, up to `MOST` are all compared with, one by one. Beyond that a part of them stands for the rest,
-so that a step of a life costs as much after weeks as on its first day: episodes by their priority (a hash of the id),
-tasks in turn, each with up to `EACH` steps spread evenly. Which they are follows from what is remembered alone, not
-from the order of arrival; and since retention keeps the highest priorities too, an eviction hardly changes them. What
-is seen so, and what by all that is remembered, stands in docs/judging/drift.md.
+so that a step of a life costs as much after weeks as on its first day: each episode gives as many steps as make all
+fit, a longer one no more than the next, spread evenly. Where `EACH` of each are too many, episodes are left out: they
+come by their priority (a hash of the id), tasks in turn. Which they are follows from what is remembered alone, not from
+the order of arrival. What is seen so, and what by all that is remembered, stands in docs/judging/drift.md.
+
+Where episodes are left out, an eviction by the retention `balanced` leaves the part as it is, as long as no fewer of
+each (task, success) stay than are in it, since it drops the lowest priorities of each; `reservoir` drops those of all,
+so the same holds for each task. `rewarded` and `coverage` go by returns and by vectors: they may change much of it.
 """
 
+from bisect import bisect_right
 from collections.abc import Collection
 from dataclasses import dataclass
 
@@ -20,7 +25,7 @@ from memory.vectors import Vectors
 MOST = 4096
 """Steps that an observation is compared with. `FaissIndex` compares with so few one by one."""
 EACH = 32
-"""Steps of an episode that stand for it where there are more than `MOST`: so it is never a few long ones alone."""
+"""Steps that an episode gives at the least, all of a shorter one, or it is left out: never a few long ones alone."""
 FURTHEST = 2.0
 """1 - cosine of opposite vectors: what is compared with nothing is as new as anything can be."""
 
@@ -118,11 +123,14 @@ def thinned(task: np.ndarray, priority: np.ndarray, length: np.ndarray) -> tuple
         length: steps, int64 `[n]`, 1 or more.
 
     Returns:
-        Their places, int64 `[m]` ascending, and counts of steps, int64 `[m]`: together `MOST` at the most.
+        Their places, int64 `[m]` ascending, and counts of steps, int64 `[m]`: together `MOST` at the most, and less
+        than `MOST` / `EACH` below it where all have more, so that an episode more never empties the room.
     """
     if length.sum() <= MOST:
         return np.arange(len(length)), length
-    count = np.minimum(length, EACH)
+    more = range(EACH + 1, int(length.max()))
+    each = EACH + bisect_right(more, MOST, key=lambda steps: int(np.minimum(length, steps).sum()))
+    count = np.minimum(length, each)
     order = np.lexsort((-priority, task))
     _, starts, counts = np.unique(task[order], return_index=True, return_counts=True)
     turn = np.arange(len(order)) - np.repeat(starts, counts)
