@@ -38,14 +38,14 @@ class Seen:
         adapters: digests of promoted adapters, by folder.
         met: what the service was doing when it was killed, and how often.
         pauses: how often it had paused itself after many refusals, and was told to go on.
-        resident: megabytes before each kill and at the end.
+        resident: megabytes after each cycle, a list for each process.
         broken: what was found to be broken.
     """
 
     adapters: dict[str, str] = field(default_factory=dict)
     met: Counter[str] = field(default_factory=Counter)
     pauses: int = 0
-    resident: list[float] = field(default_factory=list)
+    resident: list[list[float]] = field(default_factory=list)
     broken: list[str] = field(default_factory=list)
 
 
@@ -69,14 +69,17 @@ def main() -> None:
 
 def lives(process: "subprocess.Popen[bytes]", folder: Path, seconds: float, cycles: int, seen: Seen) -> bool:
     """Let it live so long; False if it committed its last cycle before."""
-    end = time.monotonic() + seconds
+    end, before = time.monotonic() + seconds, committed(folder)
+    seen.resident.append([])
     while time.monotonic() < end and committed(folder) < cycles:
         time.sleep(0.2)
+        if (now := committed(folder)) > before:
+            before = now
+            seen.resident[-1].append(psutil.Process(process.pid).memory_info().rss / 1e6)
         if process.poll() is not None:
             raise SystemExit(f"the service ended by itself; see {folder.with_suffix('.log')}")
         with control_of(folder) as control:
             seen.pauses += bool(control.paused) and control.resume()
-    seen.resident.append(psutil.Process(process.pid).memory_info().rss / 1e6)
     return committed(folder) < cycles
 
 
@@ -187,7 +190,8 @@ def tell(folder: Path, seen: Seen, stopping: float, code: int) -> None:
     where = ", ".join(f"{count} in {what}" for what, count in seen.met.most_common())
     print(f"\nkills: {seen.met.total()} ({where}); broken: {seen.broken or 'nothing'}; paused {seen.pauses} times")
     print(f"ended by SIGTERM in {stopping:.1f} s with code {code}")
-    print(f"resident, MB: median {np.median(seen.resident):.0f}, at most {max(seen.resident):.0f}")
+    longest = max(seen.resident, key=len)
+    print(f"resident after each cycle, the longest without a kill, MB: {', '.join(f'{mb:.0f}' for mb in longest)}")
     print(f"forgetting {report['forgetting']:.3f}, average success {report['average_success']:.2f}")
 
 
@@ -207,7 +211,7 @@ def figures(folder: Path, seen: Seen, stopping: float) -> dict[str, float]:
         "kills": seen.met.total(),
         "broken": len(seen.broken),
         "stop_seconds": stopping,
-        "resident_mb_max": max(seen.resident),
+        "resident_mb_max": max(mb for process in seen.resident for mb in process),
     }
 
 
