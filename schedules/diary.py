@@ -1,7 +1,8 @@
 """What is kept of a life beside its episodes: numbers, alarms, how far it has come. Tables in the run's own file.
 
 All of a batch is written in the transaction that remembers its episodes. Rows of what was lived before the last
-promotion are dropped; from those after it the watch is brought back. When they are `KEPT`, the watch begins anew.
+promotion are dropped, and of a stretch that has ended (`schedules.watch.stretch`); from the others the watch is brought
+back.
 """
 
 import json
@@ -14,9 +15,8 @@ from typing import Any
 from memory.database import Database
 from schedules.lived import Lived, pack_centre, unpack_centre
 from schedules.triggers import LATEST
-from schedules.watch import Alarm
+from schedules.watch import Alarm, first_of, stretch
 
-KEPT = 16_384
 ALARMS_KEPT = 1000
 LATE = 64
 """Episodes of a task by which one tells how it goes of late."""
@@ -94,6 +94,7 @@ class Diary:
         self, come: Come, lived: Sequence[tuple[str, Lived]], alarms: Sequence[tuple[str, Alarm]], now: datetime
     ) -> None:
         """A batch, in the caller's transaction; what was lived and what was heard, each with its regime."""
+        ended = stretch(come.next) > stretch(self.come().next)
         self.note("come", asdict(come))
         self.database.executemany(
             "INSERT INTO life_lived (number, episode, task, regime, reward, novelty, centre) "
@@ -106,16 +107,15 @@ class Diary:
         )
         oldest = "(SELECT max(number) FROM life_alarms) - ?"
         self.database.execute(f"DELETE FROM life_alarms WHERE number <= {oldest}", (ALARMS_KEPT,))
+        if ended:
+            self._forget_before(come.next)
 
-    @property
-    def full(self) -> bool:
-        """Whether as much was lived since the last reset as is kept: a part of it would not bring the watch back."""
-        sql = "SELECT (SELECT max(place) FROM life_lived) - (SELECT min(place) FROM life_lived) + 1"
-        (rows,) = self.database.execute(sql).fetchone()  # places have no gaps, and to count them is to read them all
-        return rows is not None and rows >= KEPT
+    def _forget_before(self, number: int) -> None:
+        """Drop the stretches before that of this number: all of them was lived, and the watch has begun anew."""
+        self.database.execute("DELETE FROM life_lived WHERE number < ?", (first_of(stretch(number)),))
 
     def since_reset(self) -> list[tuple[str, Lived]]:
-        """What was lived since the last promotion, with its regime, in the order it ended in."""
+        """What is kept of what was lived since the last promotion, with its regime, in the order it ended in."""
         rows = self.database.execute(
             "SELECT regime, number, episode, task, reward, novelty, centre FROM life_lived ORDER BY place"
         )
@@ -145,14 +145,10 @@ class Diary:
             for task, rewards in told.items()
         }
 
-    def reset(self) -> None:
-        """Forget what the watch has seen, in the transaction that promotes, or writes the last of what is kept."""
-        self.database.execute("DELETE FROM life_lived")
-
     def promoted(self) -> None:
         """In the transaction that makes another champion: what was seen and heard was of the one before."""
         self.note(HEARD, self.mark()["alarm"])
-        self.reset()
+        self.database.execute("DELETE FROM life_lived")
 
     def mark(self) -> dict[str, Any]:
         """Where everything stands now, so that it can be counted from here on."""

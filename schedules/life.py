@@ -41,7 +41,7 @@ class Life:
     """
 
     def __init__(self, loop: Loop, diary: Diary, clock: Clock) -> None:
-        """Go on where the diary ends: the watch sees once more what it has seen since the last promotion."""
+        """Go on where the diary ends: the watch sees once more what is kept of what it has seen."""
         stream = loop.stream
         self.loop, self.diary, self.clock = loop, diary, clock
         self.story = Story(loop.database)
@@ -80,7 +80,8 @@ class Life:
 
     def promoted(self) -> None:
         """Another champion lives from now on; what was under way begins anew with it."""
-        self._watch_anew()
+        self.watch.reset()
+        self._in_order.clear()
         with self._aside.turn():
             self._living.begin_anew()
 
@@ -117,17 +118,9 @@ class Life:
             alarms = [(regime, alarm) for regime, seen in turn for alarm in self.watch.see(seen)]
             self.diary.write(self.come, lived, alarms, self.clock())
             self.story.write([seen for _, seen in lived])
-            if begins_anew := self.diary.full:
-                self.diary.reset()
-        if begins_anew:
-            self._watch_anew()
         self.decisions += len(observations)
         for _, alarm in alarms:
             loop.progress.done(f"Alarm: {alarm.sentence}.")
-
-    def _watch_anew(self) -> None:
-        self.watch.reset()
-        self._in_order.clear()
 
 
 def ticket(stream: StreamSettings, number: int, cycle: int) -> Ticket:
