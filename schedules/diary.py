@@ -32,7 +32,9 @@ MIGRATIONS = [
         "CREATE INDEX life_lived_by_regime ON life_lived (regime, place)",
         "CREATE TABLE life_alarms (number INTEGER PRIMARY KEY AUTOINCREMENT, made_at TEXT NOT NULL, regime TEXT NOT "
         "NULL, alarm TEXT NOT NULL)",
-    ]
+    ],
+    # by the order they began in: by that of their ends, the first to be read would be the short ones
+    ["CREATE INDEX life_lived_by_number ON life_lived (regime, number)", "DROP INDEX life_lived_by_regime"],
 ]
 
 
@@ -78,13 +80,11 @@ class Diary:
 
     def come(self) -> Come:
         """How far it has come."""
-        told = self.fact("come") or {}
-        return Come(told.get("next", 1), tuple(told.get("ahead", ())), told.get("lived", {}))
+        return come_of(self.database)
 
     def fact(self, name: str) -> Any:
         """Something noted before; None if it was not."""
-        row = self.database.execute("SELECT value FROM life_facts WHERE name = ?", (name,)).fetchone()
-        return json.loads(row[0]) if row else None
+        return _fact(self.database, name)
 
     def note(self, name: str, value: Any) -> None:
         """Note something, in place of what was noted under this name."""
@@ -133,10 +133,11 @@ class Diary:
     def fallen(self) -> dict[str, float | None]:
         """How far success by task, over the last `LATE` episodes, lies below what it was since the last promotion.
 
-        In -1..1; None where there are not yet as many before them.
+        In -1..1; None where there are not yet as many before them. In the order they began in, as the watch sees them.
         """
         told: dict[str, list[float]] = {}
-        for task, reward in self.database.execute("SELECT task, reward FROM life_lived ORDER BY place"):
+        sql = "SELECT task, reward FROM life_lived WHERE number < ? ORDER BY number"
+        for task, reward in self.database.execute(sql, (self.come().next,)):
             told.setdefault(task, []).append(reward)
         return {
             task: sum(rewards[:-LATE]) / (len(rewards) - LATE) - sum(rewards[-LATE:]) / LATE
@@ -167,24 +168,30 @@ class Diary:
 # What triggers are told is read by two threads, each through a connection of its own: functions of that connection.
 
 
+def come_of(store: Any) -> Come:
+    """How far a life has come."""
+    told = _fact(store, "come") or {}
+    return Come(told.get("next", 1), tuple(told.get("ahead", ())), told.get("lived", {}))
+
+
 def mark(store: Any) -> dict[str, Any]:
-    """The numbers of the last of everything, and episodes by regime."""
-    row = store.execute("SELECT value FROM life_facts WHERE name = 'come'").fetchone()
+    """The numbers of the last of everything, episodes by regime, and the first that was not lived."""
+    come = come_of(store)
     newest = {
         name: store.execute("SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = ?", (table,)).fetchone()[0]
-        for name, table in (("place", "life_lived"), ("alarm", "life_alarms"), ("judgement", "judgements"))
+        for name, table in (("alarm", "life_alarms"), ("judgement", "judgements"))
     }
-    return {"lived": json.loads(row[0])["lived"] if row else {}, **newest}
+    return {"lived": come.lived, "next": come.next, **newest}
 
 
 def since(store: Any, before: Mapping[str, Any]) -> dict[str, Any]:
     """What happened since a mark, as the fields of `schedules.triggers.Status`; alarms since a promotion only."""
     now = mark(store)
-    heard = store.execute("SELECT value FROM life_facts WHERE name = ?", (HEARD,)).fetchone()
+    first = before.get("next", 1)  # a mark of an older file knows no number
     lived = {name: count - before["lived"].get(name, 0) for name, count in now["lived"].items()}
     alarms = store.execute(
         "SELECT regime, json_extract(alarm, '$.sentence') FROM life_alarms WHERE number > ? ORDER BY number",
-        (max(before["alarm"], json.loads(heard[0]) if heard else 0),),
+        (max(before["alarm"], _fact(store, HEARD) or 0),),
     ).fetchall()
     judged = store.execute(
         "SELECT source, count(*) FROM judgements WHERE number > ? GROUP BY source", (before["judgement"],)
@@ -193,8 +200,9 @@ def since(store: Any, before: Mapping[str, Any]) -> dict[str, Any]:
         name: tuple(
             bool(reward)
             for (reward,) in store.execute(
-                f"SELECT reward FROM life_lived WHERE regime = ? AND place > ? ORDER BY place DESC LIMIT {LATEST}",
-                (name, before["place"]),
+                "SELECT reward FROM life_lived WHERE regime = ? AND number >= ? AND number < ? "
+                f"ORDER BY number DESC LIMIT {LATEST}",
+                (name, first, now["next"]),
             )
         )[::-1]
         for name in lived
@@ -205,6 +213,11 @@ def since(store: Any, before: Mapping[str, Any]) -> dict[str, Any]:
         "outcomes": {name: told for name, told in outcomes.items() if told},
         "judgements": dict(judged),
     }
+
+
+def _fact(store: Any, name: str) -> Any:
+    row = store.execute("SELECT value FROM life_facts WHERE name = ?", (name,)).fetchone()
+    return json.loads(row[0]) if row else None
 
 
 def _packed(lived: Lived) -> bytes | None:
