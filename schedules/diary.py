@@ -46,11 +46,14 @@ class Come:
         next: number of the first episode that was not lived yet.
         ahead: numbers beyond it that were.
         lived: episodes by regime.
+        first: by regime, the number of the first episode that goes on in its slot (`schedules.serving.slot`); none
+            where nothing older than the newest does.
     """
 
     next: int = 1
     ahead: tuple[int, ...] = ()
     lived: Mapping[str, int] = field(default_factory=dict)
+    first: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def total(self) -> int:
@@ -62,8 +65,18 @@ class Come:
         """Number of the newest episode lived; below it some may still be going on."""
         return max(self.ahead, default=self.next - 1)
 
+    @property
+    def going_on(self) -> list[int]:
+        """Numbers below the newest that were not lived yet, in order."""
+        ahead = set(self.ahead)
+        return [number for number in range(self.next, self.newest) if number not in ahead]
+
+    def until(self, regime: str) -> int:
+        """What lies before this number in the regime's slot has ended: it can be looked at in order."""
+        return self.first.get(regime, self.newest + 1)
+
     def after(self, numbers: Sequence[int], regimes: Sequence[str]) -> "Come":
-        """After these episodes more."""
+        """After these episodes more; which are the first that go on is for `schedules.in_order.placed` to say."""
         ahead, first = {*self.ahead, *numbers}, self.next
         while first in ahead:
             ahead.remove(first)
@@ -136,9 +149,10 @@ class Diary:
         In -1..1; None where there are not yet as many before them. In the order they began in, as the watch sees them.
         """
         told: dict[str, list[float]] = {}
-        sql = "SELECT task, reward FROM life_lived WHERE number < ? ORDER BY number"
-        for task, reward in self.database.execute(sql, (self.come().next,)):
-            told.setdefault(task, []).append(reward)
+        come, sql = self.come(), "SELECT task, regime, number, reward FROM life_lived ORDER BY number"
+        for task, regime, number, reward in self.database.execute(sql):
+            if number < come.until(regime):
+                told.setdefault(task, []).append(reward)
         return {
             task: sum(rewards[:-LATE]) / (len(rewards) - LATE) - sum(rewards[-LATE:]) / LATE
             if len(rewards) >= 2 * LATE
@@ -171,23 +185,23 @@ class Diary:
 def come_of(store: Any) -> Come:
     """How far a life has come."""
     told = _fact(store, "come") or {}
-    return Come(told.get("next", 1), tuple(told.get("ahead", ())), told.get("lived", {}))
+    return Come(told.get("next", 1), tuple(told.get("ahead", ())), told.get("lived", {}), told.get("first", {}))
 
 
 def mark(store: Any) -> dict[str, Any]:
-    """The numbers of the last of everything, episodes by regime, and the first that was not lived."""
+    """The numbers of the last of everything, episodes by regime, and until where each can be looked at."""
     come = come_of(store)
     newest = {
         name: store.execute("SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = ?", (table,)).fetchone()[0]
         for name, table in (("alarm", "life_alarms"), ("judgement", "judgements"))
     }
-    return {"lived": come.lived, "next": come.next, **newest}
+    return {"lived": come.lived, "until": {name: come.until(name) for name in come.lived}, **newest}
 
 
 def since(store: Any, before: Mapping[str, Any]) -> dict[str, Any]:
     """What happened since a mark, as the fields of `schedules.triggers.Status`; alarms since a promotion only."""
     now = mark(store)
-    first = before.get("next", 1)  # a mark of an older file knows no number
+    looked = before.get("until", {})  # a mark of an older file has none
     lived = {name: count - before["lived"].get(name, 0) for name, count in now["lived"].items()}
     alarms = store.execute(
         "SELECT regime, json_extract(alarm, '$.sentence') FROM life_alarms WHERE number > ? ORDER BY number",
@@ -202,7 +216,7 @@ def since(store: Any, before: Mapping[str, Any]) -> dict[str, Any]:
             for (reward,) in store.execute(
                 "SELECT reward FROM life_lived WHERE regime = ? AND number >= ? AND number < ? "
                 f"ORDER BY number DESC LIMIT {LATEST}",
-                (name, first, now["next"]),
+                (name, looked.get(name, 1), now["until"][name]),
             )
         )[::-1]
         for name in lived

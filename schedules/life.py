@@ -7,6 +7,7 @@ So a life that was stopped goes on where it was, and an episode is never lived t
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime
+from functools import partial
 
 import numpy as np
 
@@ -16,8 +17,8 @@ from envs.living import Living
 from envs.types import Episode, Ticket
 from memory.schema import LIVED
 from schedules.config import StreamSettings
-from schedules.diary import Diary
-from schedules.in_order import InOrder
+from schedules.diary import Come, Diary
+from schedules.in_order import InOrder, placed
 from schedules.lived import lived_of
 from schedules.loop import Loop
 from schedules.seeds import generator, training_seed
@@ -45,12 +46,12 @@ class Life:
         stream = loop.stream
         self.loop, self.diary, self.clock = loop, diary, clock
         self.story = Story(loop.database)
-        self.come = diary.come()
+        self.replaces = {name: regime.replaces for name, regime in stream.regimes.items()}
+        self.come = self._placed(diary.come())
         self.watch = Watch(stream.drift)
         self._in_order = InOrder()
-        for _, lived in self._in_order.turn(diary.since_reset(), self.come.next):
+        for _, lived in self._in_order.turn(diary.since_reset(), self.come):
             self.watch.see(lived)
-        self.replaces = {name: regime.replaces for name, regime in stream.regimes.items()}
         self._aside = Aside(loop.policy)
         self._asked = self.come.next
         self._pool = WorldPool({name: regime.world for name, regime in stream.regimes.items()}, stream.workers)
@@ -113,8 +114,8 @@ class Life:
                 seen = lived_of(episode.member, episode, of_it, loop.memory, place, known, loop.next_cycle)
                 if seen is not None:
                     lived.append((episode.task, seen))
-            self.come = self.come.after([e.member for e in episodes], [e.task for e in episodes])
-            turn = self._in_order.turn(lived, self.come.next)
+            self.come = self._placed(self.come.after([e.member for e in episodes], [e.task for e in episodes]))
+            turn = self._in_order.turn(lived, self.come)
             alarms = [(regime, alarm) for regime, seen in turn for alarm in self.watch.see(seen)]
             self.diary.write(self.come, lived, alarms, self.clock())
             self.story.write([seen for _, seen in lived])
@@ -122,15 +123,28 @@ class Life:
         for _, alarm in alarms:
             loop.progress.done(f"Alarm: {alarm.sentence}.")
 
+    def _placed(self, come: Come) -> Come:
+        slots = {name: slot(name, self.replaces) for name in self.replaces}
+        return placed(come, partial(regime_of, self.loop.stream), slots)
+
 
 def ticket(stream: StreamSettings, number: int, cycle: int) -> Ticket:
     """The ticket of a lived episode; `cycle` is the one to come, or the one that is learning meanwhile."""
-    name = f"{stream.stream}/life/{number}"
+    name, task = name_of(stream, number), regime_of(stream, number)
+    return Ticket(f"{stream.seed}/{name}", task, training_seed(stream.seed, name), LIVED, number, cycle)
+
+
+def name_of(stream: StreamSettings, number: int) -> str:
+    """What all chance of a lived episode derives from."""
+    return f"{stream.stream}/life/{number}"
+
+
+def regime_of(stream: StreamSettings, number: int) -> str:
+    """Where an episode is lived."""
     _, phase = phase_of(stream, number)
     shares = np.array(list(phase.regimes.values()))
-    pick = generator(stream.seed, name, "regime").choice(len(shares), p=shares / shares.sum())
-    task = list(phase.regimes)[int(pick)]
-    return Ticket(f"{stream.seed}/{name}", task, training_seed(stream.seed, name), LIVED, number, cycle)
+    draw = generator(stream.seed, name_of(stream, number), "regime")
+    return list(phase.regimes)[int(draw.choice(len(shares), p=shares / shares.sum()))]
 
 
 def phase_of(stream: StreamSettings, number: int) -> tuple[int, LifePhase]:

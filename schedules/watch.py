@@ -83,7 +83,7 @@ class Watch:
         self._tasks: dict[str, _Task] = {}
 
     def see(self, lived: Lived) -> list[Alarm]:
-        """Go on with one lived episode, its number above all before; the alarms that it raises, mostly none."""
+        """Go on with one lived episode, its number above all of its task before; the alarms it raises, mostly none."""
         now = stretch(lived.number)
         if lived.task not in self._tasks or self._tasks[lived.task].stretch < now:
             self._tasks[lived.task] = _Task(self._settings, now)

@@ -29,7 +29,7 @@ class Status:
         episodes: lived, by regime.
         alarms: of drift, each as (regime, sentence), oldest first.
         outcomes: whether each of the last `LATEST` lived episodes of a regime succeeded, in the order they began in;
-            one waits until those before it have ended.
+            one waits until those before it in its slot have ended.
         judgements: new ones, by who judged.
     """
 

@@ -12,6 +12,7 @@ from memory.embedding import HashEmbedder
 from memory.store import ReplayMemory
 from schedules import diary as diaries
 from schedules.diary import Diary, since
+from schedules.in_order import placed
 from schedules.lived import Lived
 from schedules.triggers import Status, build_trigger
 
@@ -27,8 +28,8 @@ def end(diary: Diary, *ended: tuple[int, int]) -> None:
     """These episodes of goto end one after the other: number, and 1 for a success."""
     for number, reward in ended:
         with diary.database.transaction():
-            lived = Lived(number, f"{number}", "goto", float(reward))
-            diary.write(diary.come().after([number], ["goto"]), [("goto", lived)], [], START)
+            come = placed(diary.come().after([number], ["goto"]), lambda _: "goto", {"goto": "goto"})
+            diary.write(come, [("goto", Lived(number, f"{number}", "goto", float(reward)))], [], START)
 
 
 def outcomes(diary: Diary, mark: Mapping[str, Any]) -> list[int]:
@@ -106,3 +107,23 @@ def test_no_fall_is_drawn_where_short_successes_ended_first(diary: Diary, monkey
 def test_a_mark_of_an_older_file_counts_from_the_promotion(diary: Diary) -> None:
     end(diary, (1, 0), (2, 1))
     assert outcomes(diary, {"lived": {}, "place": 1, "alarm": 0, "judgement": 0}) == [0, 1]
+
+
+def test_a_long_episode_of_another_regime_holds_nothing_back(diary: Diary) -> None:
+    """1 goes on in cards; 2 and 3 of goto have ended: 1 0. The mark after them parts goto at 4, cards at 1."""
+    mark, lived_in = diary.mark(), {1: "cards", 2: "goto", 3: "goto", 4: "goto"}
+
+    def ended(number: int, reward: float) -> None:
+        regime = lived_in[number]
+        come = diary.come().after([number], [regime])
+        placed_come = placed(come, lived_in.__getitem__, {"cards": "cards", "goto": "goto"})
+        with diary.database.transaction():
+            diary.write(placed_come, [(regime, Lived(number, f"{number}", regime, reward))], [], START)
+
+    ended(3, 0.0)
+    ended(2, 1.0)
+    assert outcomes(diary, mark) == [1, 0]
+    later = diary.mark()
+    ended(1, 1.0)
+    ended(4, 1.0)
+    assert since(diary.database, later)["outcomes"] == {"cards": (True,), "goto": (True,)}

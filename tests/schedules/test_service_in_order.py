@@ -153,3 +153,16 @@ def test_what_ended_before_a_promotion_is_never_shown_after_it(
     for whole, folder in zip((never, often), folders, strict=True):
         require_order(whole, folder, frozenset(dropped))
     require_equal(never, often, folders)
+
+
+def test_a_long_episode_of_another_task_holds_back_no_watch(tmp_path: Path, shown: list[Shown]) -> None:
+    """An episode of renamed takes 1000 answers; long before the first has ended, copycat is watched on."""
+    told = stream(life=[{"episodes": 10**6, "regimes": {"copycat": 30, "renamed": 1}}]).model_dump(mode="json")
+    told["regimes"]["renamed"]["world"]["id"] = "envs.copycat:Copycat-v0"
+    told["regimes"]["renamed"]["world"]["kwargs"]["length"] = 1000
+    folder = tmp_path / "run"
+    whole = stopped(StreamSettings.model_validate(told), folder, [100, 150], shown, lambda number: True)
+    assert come(folder)["lived"] == {"copycat": come(folder)["lived"]["copycat"]}
+    assert come(folder)["next"] < 60, "a control: the oldest under way is of renamed"
+    assert len(whole) > 140
+    assert of(whole, "copycat") == sorted(of(whole, "copycat"))
