@@ -7,7 +7,7 @@ So a life that was stopped goes on where it was, and an episode is never lived t
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime
-from functools import partial
+from functools import lru_cache, partial
 
 import numpy as np
 
@@ -22,7 +22,7 @@ from schedules.in_order import InOrder, placed
 from schedules.lived import lived_of
 from schedules.loop import Loop
 from schedules.seeds import generator, training_seed
-from schedules.serving import LifePhase, before, slot
+from schedules.serving import MOST_WORLDS, LifePhase, before, slot
 from schedules.story import Story
 from schedules.watch import Watch
 
@@ -47,6 +47,8 @@ class Life:
         self.loop, self.diary, self.clock = loop, diary, clock
         self.story = Story(loop.database)
         self.replaces = {name: regime.replaces for name, regime in stream.regimes.items()}
+        self._slots = {name: slot(name, self.replaces) for name in self.replaces}
+        self._regime_of = lru_cache(2 * MOST_WORLDS)(partial(regime_of, stream))  # what goes on is asked at each end
         self.come = self._placed(diary.come())
         self.watch = Watch(stream.drift)
         self._in_order = InOrder()
@@ -109,9 +111,10 @@ class Life:
             loop.memory.add(episodes, vectors)
             lived = []
             for episode, of_it in zip(episodes, vectors, strict=True):
-                place = slot(episode.task, self.replaces)
                 known = {episode.task, *before(episode.task, self.replaces)}
-                seen = lived_of(episode.member, episode, of_it, loop.memory, place, known, loop.next_cycle)
+                seen = lived_of(
+                    episode.member, episode, of_it, loop.memory, self._slots[episode.task], known, loop.next_cycle
+                )
                 if seen is not None:
                     lived.append((episode.task, seen))
             self.come = self._placed(self.come.after([e.member for e in episodes], [e.task for e in episodes]))
@@ -124,8 +127,7 @@ class Life:
             loop.progress.done(f"Alarm: {alarm.sentence}.")
 
     def _placed(self, come: Come) -> Come:
-        slots = {name: slot(name, self.replaces) for name in self.replaces}
-        return placed(come, partial(regime_of, self.loop.stream), slots)
+        return placed(come, self._regime_of, self._slots)
 
 
 def ticket(stream: StreamSettings, number: int, cycle: int) -> Ticket:
