@@ -7,6 +7,7 @@ So a life that was stopped goes on where it was, and an episode is never lived t
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime
+from functools import lru_cache, partial
 
 import numpy as np
 
@@ -16,12 +17,12 @@ from envs.living import Living
 from envs.types import Episode, Ticket
 from memory.schema import LIVED
 from schedules.config import StreamSettings
-from schedules.diary import Diary
-from schedules.in_order import InOrder
+from schedules.diary import Come, Diary
+from schedules.in_order import InOrder, placed
 from schedules.lived import lived_of
 from schedules.loop import Loop
 from schedules.seeds import generator, training_seed
-from schedules.serving import LifePhase, before, slot
+from schedules.serving import MOST_WORLDS, LifePhase, before, slot
 from schedules.story import Story
 from schedules.watch import Watch
 
@@ -41,16 +42,18 @@ class Life:
     """
 
     def __init__(self, loop: Loop, diary: Diary, clock: Clock) -> None:
-        """Go on where the diary ends: the watch sees once more what it has seen since the last promotion."""
+        """Go on where the diary ends: the watch sees once more what is kept of what it has seen."""
         stream = loop.stream
         self.loop, self.diary, self.clock = loop, diary, clock
         self.story = Story(loop.database)
-        self.come = diary.come()
+        self.replaces = {name: regime.replaces for name, regime in stream.regimes.items()}
+        self._slots = {name: slot(name, self.replaces) for name in self.replaces}
+        self._regime_of = lru_cache(2 * MOST_WORLDS)(partial(regime_of, stream))  # what goes on is asked at each end
+        self.come = self._placed(diary.come())
         self.watch = Watch(stream.drift)
         self._in_order = InOrder()
-        for _, lived in self._in_order.turn(diary.since_reset(), self.come.next):
+        for _, lived in self._in_order.turn(diary.since_reset(), self.come):
             self.watch.see(lived)
-        self.replaces = {name: regime.replaces for name, regime in stream.regimes.items()}
         self._aside = Aside(loop.policy)
         self._asked = self.come.next
         self._pool = WorldPool({name: regime.world for name, regime in stream.regimes.items()}, stream.workers)
@@ -80,7 +83,8 @@ class Life:
 
     def promoted(self) -> None:
         """Another champion lives from now on; what was under way begins anew with it."""
-        self._watch_anew()
+        self.watch.reset()
+        self._in_order.clear()
         with self._aside.turn():
             self._living.begin_anew()
 
@@ -107,37 +111,42 @@ class Life:
             loop.memory.add(episodes, vectors)
             lived = []
             for episode, of_it in zip(episodes, vectors, strict=True):
-                place = slot(episode.task, self.replaces)
                 known = {episode.task, *before(episode.task, self.replaces)}
-                seen = lived_of(episode.member, episode, of_it, loop.memory, place, known, loop.next_cycle)
+                seen = lived_of(
+                    episode.member, episode, of_it, loop.memory, self._slots[episode.task], known, loop.next_cycle
+                )
                 if seen is not None:
                     lived.append((episode.task, seen))
-            self.come = self.come.after([e.member for e in episodes], [e.task for e in episodes])
-            turn = self._in_order.turn(lived, self.come.next)
+            self.come = self._placed(self.come.after([e.member for e in episodes], [e.task for e in episodes]))
+            turn = self._in_order.turn(lived, self.come)
             alarms = [(regime, alarm) for regime, seen in turn for alarm in self.watch.see(seen)]
             self.diary.write(self.come, lived, alarms, self.clock())
             self.story.write([seen for _, seen in lived])
-            if begins_anew := self.diary.full:
-                self.diary.reset()
-        if begins_anew:
-            self._watch_anew()
         self.decisions += len(observations)
         for _, alarm in alarms:
             loop.progress.done(f"Alarm: {alarm.sentence}.")
 
-    def _watch_anew(self) -> None:
-        self.watch.reset()
-        self._in_order.clear()
+    def _placed(self, come: Come) -> Come:
+        return placed(come, self._regime_of, self._slots)
 
 
 def ticket(stream: StreamSettings, number: int, cycle: int) -> Ticket:
     """The ticket of a lived episode; `cycle` is the one to come, or the one that is learning meanwhile."""
-    name = f"{stream.stream}/life/{number}"
+    name, task = name_of(stream, number), regime_of(stream, number)
+    return Ticket(f"{stream.seed}/{name}", task, training_seed(stream.seed, name), LIVED, number, cycle)
+
+
+def name_of(stream: StreamSettings, number: int) -> str:
+    """What all chance of a lived episode derives from."""
+    return f"{stream.stream}/life/{number}"
+
+
+def regime_of(stream: StreamSettings, number: int) -> str:
+    """Where an episode is lived."""
     _, phase = phase_of(stream, number)
     shares = np.array(list(phase.regimes.values()))
-    pick = generator(stream.seed, name, "regime").choice(len(shares), p=shares / shares.sum())
-    task = list(phase.regimes)[int(pick)]
-    return Ticket(f"{stream.seed}/{name}", task, training_seed(stream.seed, name), LIVED, number, cycle)
+    draw = generator(stream.seed, name_of(stream, number), "regime")
+    return list(phase.regimes)[int(draw.choice(len(shares), p=shares / shares.sum()))]
 
 
 def phase_of(stream: StreamSettings, number: int) -> tuple[int, LifePhase]:

@@ -10,6 +10,8 @@ from envs.component import Settings, filled
 ALARMED = "alarmed"
 """As a trigger's task: the regime of its last alarm; where there was none, the one that went worst lately."""
 
+MOST_WORLDS = 4096
+
 CLOCKS = ("cron", "interval")
 """Triggers that look at nothing but the time."""
 
@@ -73,7 +75,7 @@ class ServiceSettings(Settings):
     """
 
     life: list[LifePhase] = Field(default_factory=list)
-    worlds: int = Field(32, ge=1, le=4096)
+    worlds: int = Field(32, ge=1, le=MOST_WORLDS)
     ticks: int = Field(1, ge=0)
     triggers: list[TriggerPlan] = Field(default_factory=list)
 

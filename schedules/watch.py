@@ -2,6 +2,7 @@
 
 A `Watch` is a function of the records it was shown and of its resets: after a restart the same records, shown again,
 bring it back. A champion is frozen between two promotions, so whatever moves then is the world; promotion is a reset.
+Without one, what watches a task begins anew where a stretch of the life does: no restart shows it more than that.
 """
 
 from collections import deque
@@ -25,6 +26,8 @@ SHOWN = 5
 """Most novel episodes that an alarm names."""
 KEPT = 4096
 """Episodes of a task over which an alarm tells before from after."""
+STRETCH = 16_384
+"""Numbers of a life over which a task is watched on end."""
 LEAST_NOVELTY = 1e-6
 """So that a ratio to what was known exactly stays finite."""
 
@@ -80,9 +83,10 @@ class Watch:
         self._tasks: dict[str, _Task] = {}
 
     def see(self, lived: Lived) -> list[Alarm]:
-        """Go on with one lived episode, its number above all before; the alarms that it raises, mostly none."""
-        if lived.task not in self._tasks:
-            self._tasks[lived.task] = _Task(self._settings)
+        """Go on with one lived episode, its number above all of its task before; the alarms it raises, mostly none."""
+        now = stretch(lived.number)
+        if lived.task not in self._tasks or self._tasks[lived.task].stretch < now:
+            self._tasks[lived.task] = _Task(self._settings, now)
         return self._tasks[lived.task].see(lived)
 
     def reset(self) -> None:
@@ -91,9 +95,14 @@ class Watch:
 
 
 class _Task:
-    """What watches one task. A detector that fires begins anew: what it fired at is usual from then on."""
+    """What watches one task over a stretch. A detector that fires begins anew: what it fired at is usual from then on.
 
-    def __init__(self, settings: DriftSettings) -> None:
+    Attributes:
+        stretch: the one that it watches.
+    """
+
+    def __init__(self, settings: DriftSettings, stretch: int) -> None:
+        self.stretch = stretch
         self._settings = settings
         self._reward = build_detector(settings.reward)
         self._observation = build_detector(settings.observation)
@@ -154,6 +163,16 @@ class _Task:
         compared = [(one.novelty, one.number, one.episode) for one in self._late if one.novelty is not None]
         novel = tuple(name for _, _, name in sorted(compared, reverse=True)[:SHOWN])
         return Alarm(lived.number, lived.task, kind, size, told, novel)
+
+
+def stretch(number: int) -> int:
+    """In which stretch of a life this episode lies, from 0: a function of its number, as all of a life is."""
+    return (number - 1) // STRETCH
+
+
+def first_of(stretch: int) -> int:
+    """The number with which it begins."""
+    return stretch * STRETCH + 1
 
 
 def step_of(series: Sequence[tuple[int, float]], up: bool) -> tuple[float, float, int]:

@@ -28,7 +28,8 @@ class Status:
         started: when this process began to serve: what was due before was missed while it was stopped.
         episodes: lived, by regime.
         alarms: of drift, each as (regime, sentence), oldest first.
-        outcomes: whether each of the last `LATEST` lived episodes of a regime succeeded, oldest first.
+        outcomes: whether each of the last `LATEST` lived episodes of a regime succeeded, in the order they began in;
+            one waits until those before it in its slot have ended.
         judgements: new ones, by who judged.
     """
 

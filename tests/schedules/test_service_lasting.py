@@ -16,12 +16,11 @@ from schedules import diary, life
 from schedules.checkpoint import Ledger
 from schedules.config import StreamSettings
 from schedules.control import Control, control_of
-from schedules.lived import Lived
 from schedules.progress import Silent
 from schedules.rollback import roll_back
 from schedules.service import Service
 from schedules.tracking import Tracker
-from schedules.watch import Alarm, Watch
+from schedules.watch import Alarm
 
 
 @pytest.fixture
@@ -45,28 +44,6 @@ def test_numbers_that_drift_is_seen_in_are_dropped_at_a_promotion(tiny_folder: P
     assert drift["alarms"] == 0
     assert drift["lived"] >= 20
     assert set(drift["statistic"]) == {"copycat", "renamed"}
-
-
-def test_as_much_as_is_kept_the_watch_begins_anew(
-    tiny_folder: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """So a restart, which reads what is kept, brings back the very watch that there was."""
-    seen: list[int] = []
-
-    class Seeing(Watch):
-        def see(self, lived: Lived) -> list[Alarm]:
-            seen.append(lived.number)
-            return super().see(lived)
-
-        def reset(self) -> None:
-            seen.clear()
-            super().reset()
-
-    monkeypatch.setattr(diary, "KEPT", 30)
-    monkeypatch.setattr(life, "Watch", Seeing)
-    serve(living_stream(tiny_folder), folder, lived(100))
-    assert [number for (number,) in rows(folder, "SELECT number FROM life_lived ORDER BY place")] == seen
-    assert 0 < len(seen) < 30
 
 
 def test_alarms_about_a_champion_that_is_gone_make_nothing_due(tiny_folder: Path, folder: Path) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from envs.component import UserError
+from schedules import watch as watching
 from schedules.config import load_stream
 from schedules.lived import Lived, pack_centre, unpack_centre
 from schedules.watch import LATE, SHOWN, Alarm, DriftSettings, Watch, step_of
@@ -206,3 +207,12 @@ def test_settings_are_filled_and_mistakes_are_named(tmp_path: Path) -> None:
         with pytest.raises(UserError) as error:
             load_stream(str(path), [change])
         assert told in str(error.value)
+
+
+def test_a_stretch_begins_anew_whichever_number_it_begins_with(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stretches of 4, an alarm each 3 episodes: 2 3 | 5 6 7. The world broke 1 and 4; on end, 5 would be the third."""
+    lived = [one for one in life(0, 7, 0) if one.number not in (1, 4)]
+    told = settings(reward={"type": "every", "episodes": 3}, cooldown=0)
+    assert [at for at, _ in raised(Watch(told), lived)] == [5]
+    monkeypatch.setattr(watching, "STRETCH", 4)
+    assert [at for at, _ in raised(Watch(told), lived)] == [7]
