@@ -112,9 +112,8 @@ class Life:
             lived = []
             for episode, of_it in zip(episodes, vectors, strict=True):
                 known = {episode.task, *before(episode.task, self.replaces)}
-                seen = lived_of(
-                    episode.member, episode, of_it, loop.memory, self._slots[episode.task], known, loop.next_cycle
-                )
+                place = self._slots[episode.task]
+                seen = lived_of(episode.member, episode, of_it, loop.memory, place, known, loop.next_cycle)
                 if seen is not None:
                     lived.append((episode.task, seen))
             self.come = self._placed(self.come.after([e.member for e in episodes], [e.task for e in episodes]))
