@@ -15,16 +15,18 @@ from agent.lvlm.rows import Prompt
 from agent.policy import Policy
 
 MOST_PROMPTS = 20_000
+SHARE = 8
+"""Of what is kept for learning, an eighth is kept aside: a life meets little twice but from one turn to the next."""
 
 
 class Aside:
-    """Turns of the champion. What it keeps from one to the next is bounded as what it stands in for is."""
+    """Turns of the champion. What it keeps from one to the next is bounded by a `SHARE` of what it stands in for."""
 
     def __init__(self, policy: Policy) -> None:
         self._policy = policy
-        self._opinions: Kept[Any] = Kept(policy.decider.kept.limit_bytes)
-        self._states = LowerStates(policy.engine.kept.limit_bytes)
-        self._pictures: Kept[Any] = Kept(policy.vision.kept.limit_bytes)
+        self._opinions: Kept[Any] = Kept(policy.decider.kept.limit_bytes // SHARE)
+        self._states = LowerStates(policy.engine.kept.limit_bytes // SHARE)
+        self._pictures: Kept[Any] = Kept(policy.vision.kept.limit_bytes // SHARE)
         self._tallies = (Tally(), Tally())
         self._budget = (policy.budget.tokens, policy.budget.halvings)
         self._prompts: dict[tuple[Any, ...], Prompt] = {}

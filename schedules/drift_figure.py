@@ -45,7 +45,7 @@ def drift_timeline(
     height = 1.5 + 1.9 * rows  # inches; margins are fixed ones, since a layout engine has no room to give in one row
     figure = Figure(figsize=(11, height), dpi=110, facecolor="white")
     panels = figure.subplots(rows, 1, sharex=True, squeeze=False)[:, 0]
-    figure.subplots_adjust(left=0.06, right=0.935, top=1 - 0.65 / height, bottom=0.85 / height, hspace=0.28)
+    figure.subplots_adjust(left=0.06, right=0.91, top=1 - 0.65 / height, bottom=0.85 / height, hspace=0.28)
     for task, axes in zip(tasks, panels, strict=False):
         _panel(axes, task, [one for one in lived if one.task == task], window)
         _uprights(axes, promotions, rollbacks, (drifts or {}).get(task, ()))
