@@ -144,6 +144,8 @@ def look_over(folder: Path, seen: Seen) -> None:
     try:
         cycles = rows(folder, "SELECT cycle, champion FROM loop_cycles ORDER BY cycle")
     except sqlite3.OperationalError:
+        if seen.adapters:  # the file, or its tables, were there before
+            raise
         return
     numbers = [cycle for cycle, _ in cycles]
     done = [cycle for (cycle,) in rows(folder, "SELECT cycle FROM loop_queue WHERE state = 'done' ORDER BY cycle")]
@@ -211,7 +213,7 @@ def figures(folder: Path, seen: Seen, stopping: float) -> dict[str, float]:
         "kills": seen.met.total(),
         "broken": len(seen.broken),
         "stop_seconds": stopping,
-        "resident_mb_max": max(mb for process in seen.resident for mb in process),
+        "resident_mb_max": max((mb for process in seen.resident for mb in process), default=float("nan")),
     }
 
 
